@@ -1,0 +1,297 @@
+"""Every label, environment variable, port, reason, condition, exit code and metric name.
+
+One place for the words: docs, chart and alerts are tested against this file, so that a renamed metric breaks a test
+and not a dashboard. Standard library only (the launcher imports it inside foreign images).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+GROUP = "dtj.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "DistributedTrainingJob"
+PLURAL = "distributedtrainingjobs"
+SINGULAR = "distributedtrainingjob"
+SHORT_NAME = "dtj"
+OPERATOR = f"{GROUP}/operator"
+"""The value of `spec.managedBy` that this operator answers to; any other keeps its hands off."""
+
+MAX_JOB_NAME = 48
+"""`<job>-worker-NNNN` must stay a DNS label of at most 63 characters, with room for what users append."""
+
+TRAINER_CONTAINER = "trainer"
+MANAGED_BY = "dtj-operator"
+
+
+class Label(StrEnum):
+    """Labels on the children of a job. Children are matched by controller uid; labels only narrow the watch."""
+
+    MANAGED_BY = "app.kubernetes.io/managed-by"
+    JOB_NAME = f"{GROUP}/job-name"
+    JOB_UID = f"{GROUP}/job-uid"
+    COMPONENT = f"{GROUP}/component"
+    INDEX = f"{GROUP}/index"
+    INCARNATION = f"{GROUP}/incarnation"
+    """The incarnation in which the pod was created; the launcher reports the one it is in now."""
+
+
+class Component(StrEnum):
+    """Values of the component label."""
+
+    WORKER = "worker"
+    STORE = "store"
+
+
+class Env(StrEnum):
+    """Environment of the trainer container. All are set by the operator and reserved: a template may not set them."""
+
+    JOB_NAME = "DTJ_JOB_NAME"
+    JOB_UID = "DTJ_JOB_UID"
+    INDEX = "DTJ_INDEX"
+    POD_NAME = "DTJ_POD_NAME"
+    POD_UID = "DTJ_POD_UID"
+    POD_IP = "DTJ_POD_IP"
+    PROCESSES = "DTJ_PROCESSES"
+    """Ranks of this pod: a number, or `auto` (the GPUs that the container sees, else 1)."""
+    WORK_DIR = "DTJ_WORK_DIR"
+    """The job's directory on the shared volume; empty when the job has no volume."""
+    KEY_FILE = "DTJ_KEY_FILE"
+    """File that holds the job's key, with which control messages are signed."""
+    METRICS_PORT = "DTJ_METRICS_PORT"
+    JOIN_TIMEOUT = "DTJ_JOIN_TIMEOUT"
+    HEARTBEAT = "DTJ_HEARTBEAT"
+    HEARTBEAT_MISSES = "DTJ_HEARTBEAT_MISSES"
+    LAST_CALL = "DTJ_LAST_CALL"
+    GRACE_SECONDS = "DTJ_GRACE_SECONDS"
+    """terminationGracePeriodSeconds of the pod: the time that SIGTERM leaves for a save."""
+    SAVE_EVERY_STEPS = "DTJ_SAVE_EVERY_STEPS"
+    SAVE_EVERY_SECONDS = "DTJ_SAVE_EVERY_SECONDS"
+    SAVE_KEEP = "DTJ_SAVE_KEEP"
+    TRAINER_CONFIG = "DTJ_TRAINER_CONFIG"
+    """`spec.trainer` as JSON, when the job uses the built-in trainer."""
+    RANK_SOCKET = "DTJ_RANK_SOCKET"
+    """Set by the launcher for its ranks: the Unix socket on which they report."""
+    INCARNATION = "DTJ_INCARNATION"
+    """Set by the launcher for its ranks: the incarnation that they belong to."""
+    ROUND = "DTJ_ROUND"
+    """Set by the launcher for its ranks: the round within the incarnation."""
+
+
+RESERVED_ENV_TORCH = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE",
+)
+RESERVED_ENV = (*tuple(Env), *RESERVED_ENV_TORCH)
+"""A manifest that sets one of these is refused: torchrun and the launcher own them."""
+
+METRICS_PORT = 9400
+CONTROL_PORT = 9401
+STORE_PORT = 29400
+OPERATOR_METRICS_PORT = 8080
+
+VOLUME_MOUNT = "/dtj/volume"
+"""Where the shared volume is mounted in the trainer container."""
+KEY_MOUNT = "/dtj/key"
+KEY_FIELD = "key"
+"""The field of the Secret `<job>-key` (32 random bytes, hex)."""
+LAUNCHER_MOUNT = "/dtj/launcher"
+"""Where an init container puts the launcher for a foreign image."""
+
+
+class Phase(StrEnum):
+    """`status.phase`."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RECOVERING = "Recovering"
+    RESIZING = "Resizing"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Condition(StrEnum):
+    """Types in `status.conditions`. `kubectl wait --for=condition=Succeeded` works."""
+
+    ADMITTED = "Admitted"
+    READY = "Ready"
+    PROGRESSING = "Progressing"
+    DEGRADED = "Degraded"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    VOLUME_NOT_SHARED = "VolumeNotShared"
+    TEMPLATE_CHANGED = "TemplateChanged"
+    GRACE_TOO_SHORT = "GraceTooShort"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events."""
+
+    ADMITTED = "Admitted"
+    DRY_RUN_REFUSED = "DryRunRefused"
+    INVALID_SPEC = "InvalidSpec"
+    NOT_MANAGED = "NotManaged"
+    CREATING = "Creating"
+    CREATED = "Created"
+    WAITING_FOR_PODS = "WaitingForPods"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePull"
+    WAITING_FOR_STORE = "WaitingForStore"
+    MEETING = "Meeting"
+    FIRST_STEP_PENDING = "FirstStepPending"
+    TRAINING = "Training"
+    ALL_READY = "AllReady"
+    NOT_READY = "NotReady"
+    FEWER_WORKERS = "FewerWorkers"
+    RANK_FAILED = "RankFailed"
+    WORKER_LOST = "WorkerLost"
+    STORE_LOST = "StoreLost"
+    RESIZED = "Resized"
+    RESTARTED = "Restarted"
+    NEW_INCARNATION = "NewIncarnation"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    COMPLETED = "Completed"
+    BUDGET_SPENT = "BudgetSpent"
+    USER_ERROR = "UserError"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    START_TIMEOUT = "StartTimeout"
+    VOLUME_SHARED = "VolumeShared"
+    VOLUME_NOT_SHARED = "VolumeNotShared"
+    TEMPLATE_CHANGED = "TemplateChanged"
+    TEMPLATE_UNCHANGED = "TemplateUnchanged"
+    NAME_TAKEN = "NameTaken"
+    RUNS_AS_SUBPROCESS = "RunsAsSubprocess"
+
+
+class Cause(StrEnum):
+    """Why ranks or pods were restarted: keys of `status.restarts.byCause`."""
+
+    PROCESS_EXIT = "ProcessExit"
+    PROCESS_SIGNAL = "ProcessSignal"
+    OUT_OF_MEMORY = "OutOfMemory"
+    POD_FAILED = "PodFailed"
+    POD_EVICTED = "PodEvicted"
+    POD_DELETED = "PodDeleted"
+    NODE_LOST = "NodeLost"
+    STORE_LOST = "StoreLost"
+    RESIZE = "Resize"
+    DRAINED = "Drained"
+    GONE = "Gone"
+
+
+EXCUSED_CAUSES = frozenset(
+    {
+        Cause.POD_EVICTED,
+        Cause.POD_DELETED,
+        Cause.NODE_LOST,
+        Cause.STORE_LOST,
+        Cause.RESIZE,
+        Cause.DRAINED,
+        Cause.GONE,
+    }
+)
+"""Infrastructure causes: they never spend the user's budget."""
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the launcher (PID 1 of a worker pod)."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_CONFIG = 64
+    """The environment or the command cannot be run at all; restarting does not help."""
+    VOLUME_NOT_SHARED = 65
+    DRAINED = 143
+    """SIGTERM: saved and left. Not charged to the budget."""
+
+
+class LauncherState(StrEnum):
+    """State that a launcher reports for its pod."""
+
+    WAITING = "waiting"
+    """Up; no `meet` has come yet."""
+    MEETING = "meeting"
+    STARTING = "starting"
+    TRAINING = "training"
+    """The round has formed and the ranks run."""
+    DRAINING = "draining"
+    DONE = "done"
+    """All ranks of this pod exited 0."""
+    FAILED = "failed"
+    """This launcher cannot go on (bad command, join timeout); `error` says why."""
+
+
+class TrainMetric(StrEnum):
+    """Metrics of a worker pod, on port 9400. Counters end in `_total` on the page."""
+
+    STEP = "dtj_train_step"
+    EPOCH = "dtj_train_epoch"
+    LOSS = "dtj_train_loss"
+    LEARNING_RATE = "dtj_train_learning_rate"
+    GRAD_NORM = "dtj_train_grad_norm"
+    TOKENS = "dtj_train_tokens_total"
+    SAMPLES = "dtj_train_samples_total"
+    TOKENS_PER_SECOND = "dtj_train_tokens_per_second"
+    SAMPLES_PER_SECOND = "dtj_train_samples_per_second"
+    STEP_SECONDS = "dtj_train_step_seconds"
+    DATA_WAIT_SECONDS = "dtj_train_data_wait_seconds"
+    WORLD_SIZE = "dtj_train_world_size"
+    RESTARTS = "dtj_train_restarts_total"
+    MEMORY_BYTES = "dtj_train_memory_bytes"
+    CHECKPOINT_STEP = "dtj_train_checkpoint_step"
+    CHECKPOINT_SECONDS = "dtj_train_checkpoint_seconds"
+
+
+class JobMetric(StrEnum):
+    """Metrics of the operator about jobs, on its own port."""
+
+    INFO = "dtj_job_info"
+    PHASE = "dtj_job_phase"
+    WORKERS = "dtj_job_workers"
+    STEP = "dtj_job_step"
+    TOTAL_STEPS = "dtj_job_total_steps"
+    EPOCH = "dtj_job_epoch"
+    LOSS = "dtj_job_loss"
+    TOKENS_PER_SECOND = "dtj_job_tokens_per_second"
+    SAMPLES_PER_SECOND = "dtj_job_samples_per_second"
+    INCARNATION = "dtj_job_incarnation"
+    RESTARTS = "dtj_job_restarts_total"
+    CHECKPOINT_STEP = "dtj_job_checkpoint_step"
+
+
+def worker_name(job: str, index: int) -> str:
+    """Name of the worker pod of one index: four digits, so that names sort as ranks do."""
+    return f"{job}-worker-{index:04d}"
+
+
+def store_name(job: str) -> str:
+    """Name of the rendezvous store pod."""
+    return f"{job}-store"
+
+
+def service_name(job: str) -> str:
+    """Name of the headless service, which is the subdomain of the pods."""
+    return f"{job}-workers"
+
+
+def policy_name(job: str) -> str:
+    """Name of the NetworkPolicy."""
+    return f"{job}-workers"
+
+
+def key_name(job: str) -> str:
+    """Name of the Secret with the job's key."""
+    return f"{job}-key"

@@ -1,0 +1,202 @@
+"""The messages between operator and launcher, and their signature.
+
+The operator POSTs a control message to port 9401 of a worker pod; the launcher answers with its `Report`, the same
+JSON that `GET /progress` on port 9400 serves unsigned. Each message is idempotent and monotonic by construction, so a
+replayed one does nothing: `meet` of a lower incarnation is refused, `release` names the round that it ends, `save`
+carries an id, `stop` is final. The signature covers method, path, the target pod's uid and the body.
+Standard library only: the launcher runs in foreign images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+SIGNATURE_HEADER = "X-DTJ-Signature"
+POD_HEADER = "X-DTJ-Pod"
+MAX_BODY = 64 * 1024
+
+T = TypeVar("T")
+
+
+class WireError(ValueError):
+    """A message that cannot be read; the text names the field, what was found and what is expected."""
+
+
+@dataclass(frozen=True)
+class Meet:
+    """Leave whatever runs and meet the others under `incarnation`. Path: /v1/meet."""
+
+    incarnation: int
+    min_nodes: int
+    max_nodes: int
+    store: str
+    """`<ip>:<port>` of the rendezvous store."""
+
+
+@dataclass(frozen=True)
+class Save:
+    """Save at the next agreed step. Path: /v1/save."""
+
+    incarnation: int
+    id: str
+    """The same id twice is one save."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """End the ranks of one round at once: they are blocked in a collective with a dead peer. Path: /v1/release."""
+
+    incarnation: int
+    round: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Save if the job can, then leave for good. Path: /v1/stop."""
+
+    incarnation: int
+    save: bool
+
+
+Message = Meet | Save | Release | Stop
+PATHS: dict[str, type[Meet] | type[Save] | type[Release] | type[Stop]] = {
+    "/v1/meet": Meet,
+    "/v1/save": Save,
+    "/v1/release": Release,
+    "/v1/stop": Stop,
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first error of a round, as this pod saw it."""
+
+    incarnation: int
+    round: int
+    """The round that ended by it."""
+    rank: int
+    local_rank: int
+    at: float
+    """Seconds since the epoch."""
+    exit_code: int
+    """Exit code of the rank; negative: the signal that ended it."""
+    message: str
+    """Type and text of the error when the rank could say it, else empty."""
+    log_tail: str
+    """The last lines of the rank's output, at most 20 lines and 2 KiB."""
+    user_error: bool
+    """An exception of the user's code: never a signal, OSError, connection, c10d or CUDA device error."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the ranks of this pod report of the training. Steps are optimizer steps; None: not reported."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    tokens: float = 0.0
+    """Tokens trained on by all ranks since the job began, as far as the checkpoint carried them."""
+    samples: float = 0.0
+    tokens_per_second: float | None = None
+    samples_per_second: float | None = None
+    updated_at: float | None = None
+    checkpoint_step: int | None = None
+    checkpoint_at: float | None = None
+    checkpoint_seconds: float | None = None
+    phase: str = ""
+    """restore, train, evaluate, checkpoint or export; empty when the script does not say."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of one launcher, complete: the operator needs no history to act on it."""
+
+    pod_uid: str
+    index: int
+    state: str
+    """A `LauncherState`."""
+    incarnation: int
+    """The incarnation that this launcher is in; 0 before the first `meet`."""
+    round: int
+    """Rounds formed in this incarnation: 0 before the first one forms, then 1, 2, ... Equal on all pods of a round."""
+    world_size: int
+    """Ranks of the round, over all pods; 0 before the first round."""
+    group_rank: int
+    """Rank of this pod in the round; 0 is the pod whose progress is the job's. -1 before the first round."""
+    failures: tuple[Failure, ...] = ()
+    """The failures of the last rounds that this pod saw itself, oldest first, at most 20."""
+    progress: Progress = field(default_factory=Progress)
+    last_save: str = ""
+    """Id of the last `save` that was published."""
+    volume_shared: bool | None = None
+    """None: not checked yet, or the job has no volume."""
+    error: str = ""
+    """Why the launcher is in state failed."""
+    run_as: str = ""
+    """`fork` or `subprocess`: how the command runs."""
+    reports: bool = False
+    """A rank has reported through `dtj` since the launcher began."""
+
+
+def encode(message: object) -> bytes:
+    """A message or a report as JSON, keys sorted."""
+    if not is_dataclass(message) or isinstance(message, type):
+        raise WireError(f"{message!r} is not a message")
+    return json.dumps(asdict(message), sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode(kind: type[T], body: bytes) -> T:
+    """Read one message of a known kind.
+
+    Unknown fields are ignored and fields with a default may be absent, so that launcher and operator of neighbouring
+    versions understand each other.
+
+    Raises:
+        WireError: not JSON, not an object, a field missing or of another type.
+    """
+    try:
+        raw = json.loads(body)
+    except ValueError as error:
+        raise WireError(f"{kind.__name__}: not JSON: {error}") from None
+    return _build(kind, raw, kind.__name__)
+
+
+def _build(kind: Any, raw: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        if not isinstance(raw, dict):
+            raise WireError(f"{where}: found {type(raw).__name__}, expected an object")
+        hints = get_type_hints(kind)
+        known = {f.name: _build(hints[f.name], raw[f.name], f"{where}.{f.name}") for f in fields(kind) if f.name in raw}
+        try:
+            return kind(**known)  # type: ignore[operator]
+        except TypeError as error:
+            raise WireError(f"{where}: {error}") from None
+    if get_origin(kind) is tuple:
+        if not isinstance(raw, list):
+            raise WireError(f"{where}: found {type(raw).__name__}, expected a list")
+        return tuple(_build(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
+    allowed = get_args(kind) or (kind,)
+    if float in allowed and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if isinstance(raw, bool) and bool not in allowed:
+        raise WireError(f"{where}: found a boolean, expected {kind}")
+    if not isinstance(raw, allowed):
+        raise WireError(f"{where}: found {type(raw).__name__}, expected {getattr(kind, '__name__', kind)}")
+    return raw
+
+
+def sign(key: bytes, path: str, pod_uid: str, body: bytes) -> str:
+    """HMAC-SHA256, hex, of what a control request says and to whom."""
+    text = b"\n".join((b"POST", path.encode(), pod_uid.encode(), body))
+    return hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+def verify(key: bytes, path: str, pod_uid: str, body: bytes, signature: str) -> bool:
+    """Whether the signature is ours, compared in constant time."""
+    return hmac.compare_digest(sign(key, path, pod_uid, body), signature)
