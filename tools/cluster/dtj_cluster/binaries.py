@@ -1,0 +1,241 @@
+"""Every program the cluster is made of, from package registries only.
+
+Go programs are built from the small pinned modules under `tools/cluster/go`, each one file or none of our own: the rest is
+named by go.mod and go.sum. Everything else is a package of Debian. Nothing is built before it is asked for by name, so
+a demo never pays for what only tests need (`kwok`).
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from dtj_cluster import cache
+from dtj_cluster.errors import ClusterError
+from dtj_cluster.progress import steps
+
+GO_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "go"
+GO_MINIMUM = (1, 26)
+
+
+@dataclasses.dataclass(frozen=True)
+class GoModule:
+    """A folder of `tools/cluster/go` and the programs that come out of it.
+
+    `stamps` are link-time variables that get a part of the version of `upstream`: `{v}` is all of it, `{major}` and `{minor}` its parts.
+    """
+
+    name: str
+    upstream: str
+    programs: tuple[str, ...]
+    package: str = "."
+    stamps: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where its go.mod is."""
+        return GO_SOURCES / self.name
+
+    def version(self) -> str:
+        """The pinned version of the upstream module, such as `v1.35.4`; `local` when the program is all ours."""
+        if not self.upstream:
+            return "local"
+        found = re.search(
+            rf"^(?:require)?\s*{re.escape(self.upstream)} (v\S+)", (self.folder / "go.mod").read_text(), re.M
+        )
+        if found is None:
+            raise ClusterError(f"{self.folder / 'go.mod'}: no version of {self.upstream} is required there")
+        return found.group(1)
+
+    def linker_flags(self) -> str:
+        """Strip symbols, and stamp the version."""
+        version = self.version()
+        major, minor = (version.lstrip("v").split(".") + ["", ""])[:2]
+        stamps = (stamp.format(v=version, major=major, minor=minor) for stamp in self.stamps)
+        return " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
+
+
+_KUBE_VERSION = "k8s.io/component-base/version.git"
+GO_MODULES = (
+    GoModule(
+        "kube",
+        "k8s.io/kubernetes",
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
+        stamps=(
+            f"{_KUBE_VERSION}Version={{v}}",
+            f"{_KUBE_VERSION}Major={{major}}",
+            f"{_KUBE_VERSION}Minor={{minor}}",
+        ),
+    ),
+    GoModule("etcd", "go.etcd.io/etcd/server/v3", ("etcd",)),
+    GoModule("pause", "", ("pause",)),
+    GoModule("coredns", "github.com/coredns/coredns", ("coredns",)),
+    GoModule(
+        "kube-router",
+        "github.com/cloudnativelabs/kube-router/v2",
+        ("kube-router",),
+        package="github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+    ),
+    GoModule("helm", "helm.sh/helm/v4", ("helm",), package="helm.sh/helm/v4/cmd/helm"),
+    GoModule("kwok", "sigs.k8s.io/kwok", ("kwok",), package="sigs.k8s.io/kwok/cmd/kwok"),
+)
+_MODULE_OF = {program: module for module in GO_MODULES for program in module.programs}
+
+# The Debian package of a program; a program that is already on PATH is taken wherever it came from.
+_PACKAGE_OF = {
+    "containerd": "containerd",
+    "containerd-shim-runc-v2": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "iptables": "iptables",
+    "iptables-save": "iptables",
+    "iptables-restore": "iptables",
+    "ipset": "ipset",
+    "conntrack": "conntrack",
+    "ip": "iproute2",
+    "mount": "mount",
+    "umount": "mount",
+    "nsenter": "util-linux",
+}
+# Programs that are not on PATH: where Debian puts them.
+_FIXED = {"cni": (pathlib.Path("/usr/lib/cni"), "containernetworking-plugins")}
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def ensure(*names: str) -> dict[str, pathlib.Path]:
+    """Build, install or find the named programs; returns their paths.
+
+    `cni` is the folder of the CNI plugins. Raises ClusterError for an unknown name, when Go is absent, or when a build fails.
+    """
+    known = _MODULE_OF.keys() | _PACKAGE_OF.keys() | _FIXED.keys()
+    if unknown := sorted(set(names) - known):
+        raise ClusterError(f"no such program: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    ensure_debian(*(package for package in map(_missing_package, names) if package))
+    return {name: _find(name) for name in names}
+
+
+def _missing_package(name: str) -> str | None:
+    if name in _FIXED:
+        folder, package = _FIXED[name]
+        return None if folder.is_dir() else package
+    if name in _MODULE_OF or _which(name):
+        return None
+    return _PACKAGE_OF[name]
+
+
+def _find(name: str) -> pathlib.Path:
+    if name in _FIXED:
+        return _FIXED[name][0]
+    if name in _MODULE_OF:
+        return _build(_MODULE_OF[name]) / name
+    found = _which(name)
+    if found is None:
+        raise ClusterError(f"{name} is not on PATH although Debian's {_PACKAGE_OF[name]} is installed")
+    return found
+
+
+def _which(name: str) -> pathlib.Path | None:
+    # A user's PATH often lacks the sbin folders.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
+    return pathlib.Path(found) if found else None
+
+
+@functools.cache
+def _go_version() -> str:
+    try:
+        text = subprocess.run(["go", "version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ClusterError(
+            f"Go {_dotted(GO_MINIMUM)} or newer is needed to build the cluster's programs and `go version` does not run "
+            f"({error}): install it from https://go.dev/dl and put it on PATH"
+        ) from error
+    found = re.search(r"go(\d+)\.(\d+)\S*", text)
+    if found is None or (int(found.group(1)), int(found.group(2))) < GO_MINIMUM:
+        raise ClusterError(
+            f"Go {_dotted(GO_MINIMUM)} or newer is needed, found `{text.strip()}`: install it from https://go.dev/dl"
+        )
+    return found.group(0)
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _build(module: GoModule) -> pathlib.Path:
+    """The cache folder that holds the module's programs."""
+    go = _go_version()
+    inputs = f"{module.version()}-{cache.key(module.folder, go, module.package, module.linker_flags())}"
+    return cache.entry(
+        module.name, inputs, f"{module.name} {module.version()}: compile", functools.partial(_compile, module)
+    )
+
+
+def _compile(module: GoModule, build: cache.Build) -> None:
+    compiled = 0
+
+    def count(line: str) -> None:
+        # With -v the compiler names each package that was not in Go's own cache.
+        nonlocal compiled
+        if re.fullmatch(r"[\w./~-]+\n", line):
+            compiled += 1
+            build.step.detail = f"{compiled} packages"
+
+    # One compiler at a time: each uses all cores, and two of them twice the memory. `nice`, since pods may be running.
+    with cache.lock("go-compiler"):
+        build.run(
+            [
+                "nice", "-n", "10", "go", "build", "-v", "-trimpath",
+                "-ldflags", module.linker_flags(), "-o", build.folder / module.name, module.package,
+            ],
+            cwd=module.folder,
+            env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false -mod=readonly"},
+            on_line=count,
+            mend="a download that failed: try again (what was fetched is kept); a full disk: `df -h`; "
+            "a compiler that was killed: it needs about 3 GB of memory",
+        )  # fmt: skip
+    for program in module.programs:
+        if program != module.name:
+            (build.folder / program).symlink_to(module.name)
+
+
+def ensure_debian(*packages: str) -> None:
+    """Install the Debian packages that are absent. Raises ClusterError without root or without apt, with the command to run."""
+    missing = sorted(package for package in set(packages) if not _installed(package))
+    if not missing:
+        return
+    command = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    if shutil.which("apt-get") is None:
+        raise ClusterError(f"these Debian packages (or their likes) are needed: {', '.join(missing)}; install them")
+    if os.geteuid() != 0:
+        raise ClusterError(f"not root, so packages cannot be installed; run: sudo {command}")
+    with cache.lock("debian") as descriptor:
+        with steps.step(f"Debian packages {', '.join(missing)}: install") as step:
+            build = cache.Build("debian", cache.root(), descriptor, step)
+            environment = {"DEBIAN_FRONTEND": "noninteractive"}
+            mend = f"see what apt says above, then run: {command}"
+            build.run(["apt-get", "update", "-q"], env=environment, mend=mend)
+            build.run(
+                ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], env=environment, mend=mend
+            )
+
+
+def _installed(package: str) -> bool:
+    if shutil.which("dpkg-query") is None:
+        return False
+    asked = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Status}", package],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return asked.stdout == "installed"

@@ -1,0 +1,160 @@
+"""Built things, kept outside the checkout and named by what they were built from.
+
+A build writes to a folder of its own, which is renamed into place when whole: a build that was killed leaves nothing
+that looks finished. A file lock keeps two callers from building one thing twice. The programs that a build starts
+inherit the lock's descriptor, so a build whose Python part was killed still holds the lock until its compiler has ended:
+otherwise the next caller would delete the folder that the orphan writes to.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from dtj_cluster.errors import ClusterError
+from dtj_cluster.progress import Step, steps
+
+TAIL_LINES = 15
+KEY_CHARACTERS = 12
+
+
+class BuildError(ClusterError):
+    """A build step failed; says which, the end of its log, and how to mend it."""
+
+
+def root() -> pathlib.Path:
+    """The cache folder, `$XDG_CACHE_HOME/dtj/cluster` or `~/.cache/dtj/cluster`, made when absent."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = pathlib.Path(base) / "dtj" / "cluster"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def key(*parts: str | bytes | pathlib.Path) -> str:
+    """A short hash of the parts in order; a path counts by its name and content, a folder by all files below it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, pathlib.Path):
+            files = sorted(p for p in part.rglob("*") if p.is_file()) if part.is_dir() else [part]
+            for file in files:
+                name = file.relative_to(part) if part.is_dir() else pathlib.Path(file.name)
+                _feed(digest, os.fsencode(name))
+                _feed(digest, file.read_bytes())
+        else:
+            _feed(digest, part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()[:KEY_CHARACTERS]
+
+
+def _feed(digest: "hashlib._Hash", data: bytes) -> None:
+    # The length goes in first, so that ("ab", "c") and ("a", "bc") differ.
+    digest.update(len(data).to_bytes(8, "big"))
+    digest.update(data)
+
+
+@contextlib.contextmanager
+def lock(name: str) -> Iterator[int]:
+    """Hold the named lock across processes; yields the descriptor to hand to started programs (`pass_fds`)."""
+    folder = root() / "locks"
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with steps.step(f"{name}: waiting for another build of it"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class Build:
+    """What a build function gets: the folder to fill, and `run` for the programs it needs."""
+
+    def __init__(self, name: str, folder: pathlib.Path, lock_descriptor: int, step: Step) -> None:
+        self.name = name
+        self.folder = folder
+        self.step = step
+        self.log = root() / "logs" / f"{name}.log"
+        self._lock = lock_descriptor
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        mend: str,
+        cwd: pathlib.Path | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Run a program with its output in the log; `env` is added to the environment.
+
+        Raises BuildError when the program is absent or ends with another status than 0.
+        """
+        words = [os.fspath(word) for word in argv]
+        self.log.parent.mkdir(exist_ok=True)
+        tail: list[str] = []
+        with self.log.open("a") as log:
+            log.write(f"$ {' '.join(words)}\n")
+            try:
+                process = subprocess.Popen(
+                    words,
+                    cwd=cwd,
+                    env={**os.environ, **(env or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    pass_fds=(self._lock,),
+                )
+            except FileNotFoundError as error:
+                raise BuildError(f"{self.name}: {words[0]} is not installed. To mend it: {mend}") from error
+            with process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    log.write(line)
+                    tail = [*tail, line.rstrip()][-TAIL_LINES:]
+                    if on_line is not None:
+                        on_line(line)
+        if process.returncode != 0:
+            raise BuildError(failure(self.step.text(), words, process.returncode, tail, self.log, mend))
+
+
+def failure(step: str, words: Sequence[str], status: int, tail: Sequence[str], log: pathlib.Path, mend: str) -> str:
+    """The message of a failed step: what ran, how it ended, its last lines, where the rest is, and how to mend it."""
+    ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    lines = "\n".join(f"  | {line}" for line in tail) or "  | (it printed nothing)"
+    return f"{step} failed: `{' '.join(words)}` {ended}:\n{lines}\nAll of it: {log}\nTo mend it: {mend}"
+
+
+def entry(name: str, inputs: str, title: str, build: Callable[[Build], None]) -> pathlib.Path:
+    """The folder `<name>-<inputs>` of the cache, filled by `build` when it is not there yet.
+
+    Older folders of the same name are removed once the new one is whole.
+    """
+    final = root() / f"{name}-{inputs}"
+    if final.is_dir():
+        return final
+    with lock(name) as descriptor:
+        if final.is_dir():
+            return final
+        partial_prefix = f".{name}-partial-"
+        for leftover in root().glob(f"{partial_prefix}*"):
+            shutil.rmtree(leftover)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=partial_prefix, dir=root()))
+        folder.chmod(0o755)
+        try:
+            with steps.step(title) as step:
+                work = Build(name, folder, descriptor, step)
+                work.log.unlink(missing_ok=True)
+                build(work)
+            folder.rename(final)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return final

@@ -1,0 +1,3 @@
+module dtj.dev/cluster/pause
+
+go 1.26
