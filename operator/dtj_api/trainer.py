@@ -1,0 +1,291 @@
+"""`spec.trainer`: what the built-in trainer is told.
+
+One set of models serves both sides: the operator makes the CRD's schema from them, the trainer reads its own
+configuration with them, so that a field cannot be admitted at apply and ignored in the pod. The types stay plain
+(numbers, strings, enums, lists, maps, objects; no unions), because a structural schema knows nothing else. Fields are
+camelCase in the manifest and snake_case in Python. Only what works is a field; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+EntityType = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]
+
+
+class TrainerModel(BaseModel):
+    """Base of every part of the configuration: strict about names, immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class ModelConfig(TrainerModel):
+    """Which pretrained encoder is fine-tuned. Files are read from disk; nothing is fetched from a hub."""
+
+    path: Text = Field(
+        description="Directory of a model in the transformers layout (config.json, model.safetensors, tokenizer.json). "
+        "Relative to the package when `package` is given, else absolute or relative to the working directory."
+    )
+    package: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[A-Za-z0-9_]*$",
+        description="Top-level Python package, installed in the trainer image, that holds the directory. Empty: none.",
+    )
+    from_config: bool = Field(
+        default=False, description="Start from random weights of the directory's config.json and ignore its weights."
+    )
+    freeze_embeddings: bool = Field(
+        default=False, description="Keep the embedding tables as they are: a third less work for a small encoder."
+    )
+
+
+class SplitConfig(TrainerModel):
+    """How one file becomes three splits."""
+
+    shuffle_split: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        min_length=3,
+        max_length=3,
+        description="Shares of train, dev and test of the shuffled sentences; they add up to 1.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the shuffle; apart from the training's seed.")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if abs(sum(self.shuffle_split) - 1.0) > 1e-6:
+            raise ValueError(f"shuffleSplit adds up to {sum(self.shuffle_split):g}; the three shares must add up to 1")
+        return self
+
+
+class DataConfig(TrainerModel):
+    """Where the sentences are and how to read them: one `file` with `split`, or `train`, `dev` and `test`."""
+
+    format: Literal["conll", "jsonl"] = Field(
+        default="conll",
+        description="conll: one word a line, the word in the first column and its tag in the last, blank lines between "
+        "sentences. jsonl: one object a line with a list of words and a list of tags.",
+    )
+    package: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[A-Za-z0-9_]*$",
+        description="Top-level Python package, installed in the trainer image, that holds the files. Empty: none.",
+    )
+    file: str = Field(default="", max_length=4096, description="The one file that `split` divides.")
+    train: str = Field(default="", max_length=4096, description="File of the training sentences.")
+    dev: str = Field(default="", max_length=4096, description="File of the sentences that early stopping looks at.")
+    test: str = Field(default="", max_length=4096, description="File of the sentences of the final report.")
+    split: SplitConfig | None = Field(default=None, description="Required with `file`, refused with `train`.")
+    encoding: Literal["utf-8", "latin-1"] = Field(
+        default="utf-8", description="Encoding of the files. A byte order mark is accepted in utf-8."
+    )
+    words_field: Text = Field(default="words", description="jsonl: name of the list of words.")
+    tags_field: Text = Field(default="tags", description="jsonl: name of the list of tags.")
+    scheme: Literal["IOB1", "IOB2", "BIOES", "IO"] = Field(
+        default="IOB2", description="Tag scheme of the files; training and scores use IOB2 whatever it is."
+    )
+    label_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Entity type in the files to entity type of the model; `O` drops the type. When given, it names "
+        "every type of the files; a type it does not name is refused with file and line.",
+    )
+    labels: list[EntityType] = Field(
+        default=["PER", "ORG", "LOC"],
+        min_length=1,
+        max_length=256,
+        description="Entity types of the model. Another type in the files is refused with file and line.",
+    )
+    max_length: int = Field(
+        default=128,
+        ge=8,
+        le=8192,
+        description="Longest sentence in word pieces, specials included. Words beyond it are scored as `O` and counted "
+        "in the report.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        files = {"train": self.train, "dev": self.dev, "test": self.test}
+        if self.file:
+            given = [name for name, value in files.items() if value]
+            if given:
+                raise ValueError(f"file and {given[0]} are both set; give file with split, or train, dev and test")
+            if self.split is None:
+                raise ValueError("split is missing; file needs split.shuffleSplit, for example [0.8, 0.1, 0.1]")
+        else:
+            missing = [name for name, value in files.items() if not value]
+            if missing:
+                raise ValueError(f"{missing[0]} is missing; give file with split, or train, dev and test")
+            if self.split is not None:
+                raise ValueError("split is set without file; train, dev and test are splits already")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels names a type twice")
+        for source, target in self.label_map.items():
+            if target != "O" and target not in self.labels:
+                raise ValueError(f"labelMap.{source} is {target!r}; allowed are O and the labels {self.labels}")
+        return self
+
+
+class OptimizerConfig(TrainerModel):
+    """The optimizer, its schedule and its guards."""
+
+    name: Literal["adamw", "sgd"] = Field(
+        default="adamw",
+        description="adamw: decoupled weight decay. sgd: momentum, and decay as an L2 penalty on the gradient.",
+    )
+    lr: float = Field(default=1e-4, gt=0, le=10, description="Peak learning rate.")
+    head_lr: float = Field(
+        default=0.0, ge=0, le=10, description="Peak learning rate of the new head; 0: the same as `lr`."
+    )
+    weight_decay: float = Field(
+        default=0.01, ge=0, le=1, description="Decay of weight matrices; biases and norm scales are never decayed."
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw: decay of the gradient's mean.")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw: decay of the gradient's square.")
+    eps: float = Field(default=1e-8, gt=0, le=1, description="adamw: added to the denominator.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: momentum; 0 turns it off.")
+    nesterov: bool = Field(default=False, description="sgd: Nesterov's momentum; needs momentum > 0.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="Shape of the decay after the warm-up, down to 0; constant stays at the peak."
+    )
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of all steps over which the rate rises from 0.")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, le=1e6, description="Global norm to which gradients are clipped; 0: no clipping."
+    )
+    non_finite: Literal["skip", "stop"] = Field(
+        default="skip",
+        description="A loss or gradient that is not finite: skip the step and count it (20 in a row stop the job), or "
+        "stop at once.",
+    )
+
+    @model_validator(mode="after")
+    def _nesterov(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is true and momentum is 0; Nesterov's momentum needs momentum > 0")
+        return self
+
+
+class ParallelConfig(TrainerModel):
+    """How the ranks share the model. Only the data is split; replicas x shards = ranks."""
+
+    data_shard: int = Field(
+        default=1,
+        ge=-1,
+        le=65536,
+        description="Ranks over which parameters, gradients and optimizer state are sharded (FSDP2). 1: DDP. -1: over "
+        "all ranks that dataReplicate leaves.",
+    )
+    data_replicate: int = Field(
+        default=-1,
+        ge=-1,
+        le=65536,
+        description="Replicas of the model. -1: the ranks divided by dataShard, which follows an elastic resize.",
+    )
+
+    @model_validator(mode="after")
+    def _not_zero(self) -> Self:
+        for name, value in (("dataShard", self.data_shard), ("dataReplicate", self.data_replicate)):
+            if value == 0:
+                raise ValueError(f"{name} is 0; allowed are -1 and 1 or more")
+        return self
+
+
+class EvaluateConfig(TrainerModel):
+    """When the dev split is scored."""
+
+    every_steps: int = Field(default=0, ge=0, le=2**31 - 1, description="Steps between two evaluations; 0: each epoch.")
+    batch_size: int = Field(default=64, ge=1, le=65536, description="Sentences a rank scores at once.")
+
+
+class EarlyStoppingConfig(TrainerModel):
+    """Stop when the strict F1 on dev no longer improves. The best weights are restored in any case."""
+
+    patience: int = Field(
+        default=0, ge=0, le=1000, description="Evaluations without improvement after which training stops; 0: never."
+    )
+    min_delta: float = Field(default=0.0, ge=0, lt=1, description="Improvement of F1 (0..1) that counts as one.")
+
+
+class TrainerConfig(TrainerModel):
+    """The built-in trainer's configuration: the whole of `spec.trainer`."""
+
+    task: Literal["ner"] = Field(description="What is learnt. ner: named entities, one tag a word.")
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    parallel: ParallelConfig = Field(default_factory=ParallelConfig)
+    strategy: Literal["synchronous"] = Field(
+        default="synchronous", description="synchronous: gradients of all ranks are averaged at every step."
+    )
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig)
+    epochs: int = Field(default=3, ge=1, le=100000, description="Passes over the training split.")
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=2**20,
+        description="Sentences in one optimizer step over all ranks. It stays the same when the number of ranks changes.",
+    )
+    micro_batch_size: int = Field(
+        default=0,
+        ge=0,
+        le=2**20,
+        description="Sentences that one rank holds at once; a larger share is accumulated. 0: the whole share.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="bf16: compute in bfloat16; weights, gradients' sums and optimizer stay in fp32."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the head, the order and the dropout.")
+    cpu_threads: int = Field(
+        default=1, ge=1, le=1024, description="Threads of one rank on a CPU; more than its share of cores is far slower."
+    )
+
+    @model_validator(mode="after")
+    def _micro_fits(self) -> Self:
+        if self.micro_batch_size > self.batch_size:
+            raise ValueError(
+                f"microBatchSize is {self.micro_batch_size} and batchSize {self.batch_size}; "
+                "a micro-batch is a part of the batch"
+            )
+        return self
+
+
+class TrainerConfigError(ValueError):
+    """A configuration that cannot be used; the text names every field that is wrong and what is allowed."""
+
+
+def parse_trainer(raw: object, where: str = "spec.trainer") -> TrainerConfig:
+    """Read `spec.trainer` (a mapping as in the manifest, or its JSON text).
+
+    Raises:
+        TrainerConfigError: one line for each wrong field, with its path in the manifest, what was found and why not.
+    """
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError as error:
+            raise TrainerConfigError(f"{where}: not JSON: {error}") from None
+    try:
+        return TrainerConfig.model_validate(raw)
+    except ValidationError as error:
+        raise TrainerConfigError("\n".join(_line(where, item) for item in error.errors())) from None
+
+
+def _line(where: str, item: Any) -> str:
+    path = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
+    match item["type"]:
+        case "missing":
+            return f"{path}: is required"
+        case "extra_forbidden":
+            return f"{path}: unknown field; remove it or correct its name"
+        case "value_error":
+            return f"{path}: {str(item['msg']).removeprefix('Value error, ')}"
+        case _:
+            return f"{path}: {item['msg']}; found {item['input']!r}"
