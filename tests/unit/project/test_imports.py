@@ -1,0 +1,75 @@
+"""What may be imported where, beyond what the contracts of import-linter can say."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+STANDARD_ONLY = {
+    # What runs inside foreign images, and what such a script imports.
+    "trainer_image/dtj_trainer/launch": {"torch", "dtj_api", "dtj_trainer"},
+    "operator/dtj_api/names.py": set(),
+    "operator/dtj_api/wire.py": set(),
+}
+
+
+def imports(file: pathlib.Path) -> set[str]:
+    """All modules that a file imports, at its top or anywhere inside, by their full names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import; write the full name"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def sources(place: str) -> list[pathlib.Path]:
+    path = ROOT / place
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    assert files, f"{place} holds no Python file"
+    return files
+
+
+@pytest.mark.parametrize("place", STANDARD_ONLY)
+def test_stays_with_the_standard_library(place: str):
+    allowed = sys.stdlib_module_names | STANDARD_ONLY[place]
+    wrong = {
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in sources(place)
+        for name in imports(file)
+        if name.split(".")[0] not in allowed
+    }
+    assert not wrong
+
+
+def test_the_launcher_takes_only_words_and_messages_from_the_shared_package():
+    wrong = {
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in sources("trainer_image/dtj_trainer/launch")
+        for name in imports(file)
+        if (name.startswith("dtj_api") and not name.startswith(("dtj_api.names", "dtj_api.wire")))
+        or (name.startswith("dtj_trainer") and not name.startswith("dtj_trainer.launch"))
+    }
+    assert not wrong
+
+
+def test_operator_stays_the_standard_library():
+    # The folder `operator/` lies in the current folder, which is the first entry of sys.path under `-c`.
+    program = "import operator; print(operator.__file__)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert pathlib.Path(ran.stdout.strip()).parent == pathlib.Path(os.__file__).parent
+
+
+@pytest.mark.parametrize("folder", ["operator", "trainer_image", "tools", "tools/cluster", "tools/demo"])
+def test_import_roots_are_no_packages(folder: str):
+    assert not (ROOT / folder / "__init__.py").exists()
