@@ -1,0 +1,1 @@
+"""What is: watches and scrapes, and the immutable view that is made of them."""

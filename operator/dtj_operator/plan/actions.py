@@ -1,0 +1,166 @@
+"""What a plan can ask for: small values, each with all that its execution needs and nothing else.
+
+Every action is idempotent: a create that finds the object there, controlled by the job's uid, has succeeded; a delete
+carries the uid it is meant for; a message of the past is refused by the launcher. So the same plan twice does no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtj_api.wire import Meet, Release, Save, Stop
+
+
+@dataclass(frozen=True)
+class CreateClaim:
+    """Create the volume claim from `checkpoint.volume.template`; it outlives the job."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create claim {self.name}"
+
+
+@dataclass(frozen=True)
+class CreateKey:
+    """Create the Secret with 32 fresh random bytes."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create secret {self.name}"
+
+
+@dataclass(frozen=True)
+class CreateService:
+    """Create the headless service."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create service {self.name}"
+
+
+@dataclass(frozen=True)
+class CreatePolicy:
+    """Create the NetworkPolicy."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create network policy {self.name}"
+
+
+@dataclass(frozen=True)
+class DryRunWorker:
+    """Ask the API server whether it would take a worker pod; the answer is `JobView.dry_run` of the next view."""
+
+    template_hash: str
+
+    def __str__(self) -> str:
+        return f"dry run of a worker from template {self.template_hash}"
+
+
+@dataclass(frozen=True)
+class CreateStore:
+    """Create the pod of the rendezvous store."""
+
+    name: str
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"create store pod {self.name} in incarnation {self.incarnation}"
+
+
+@dataclass(frozen=True)
+class CreateWorker:
+    """Create the worker pod of one index."""
+
+    name: str
+    index: int
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"create worker pod {self.name} in incarnation {self.incarnation}"
+
+
+@dataclass(frozen=True)
+class DeletePod:
+    """Delete a pod, with a precondition on its uid; "not found" and "another uid" are success."""
+
+    name: str
+    uid: str
+    why: str
+    grace: int | None = None
+    """Seconds; None: the pod's own grace period; 0: by force, for a pod whose node cannot answer."""
+
+    def __str__(self) -> str:
+        how = {None: "", 0: " by force"}.get(self.grace, f" with {self.grace} s of grace")
+        return f"delete pod {self.name} ({self.uid}){how}: {self.why}"
+
+
+@dataclass(frozen=True)
+class _Send:
+    pod: str
+    uid: str
+    ip: str
+
+    def __str__(self) -> str:
+        return f"send {self.pod}: {getattr(self, 'message', '')}"
+
+
+@dataclass(frozen=True)
+class SendMeet(_Send):
+    """POST /v1/meet to a worker."""
+
+    message: Meet
+
+
+@dataclass(frozen=True)
+class SendSave(_Send):
+    """POST /v1/save to a worker."""
+
+    message: Save
+
+
+@dataclass(frozen=True)
+class SendRelease(_Send):
+    """POST /v1/release to a worker."""
+
+    message: Release
+
+
+@dataclass(frozen=True)
+class SendStop(_Send):
+    """POST /v1/stop to a worker."""
+
+    message: Stop
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """Delete the job itself (`lifecycle.ttlAfterFinished`), with a precondition on its uid."""
+
+    uid: str
+
+    def __str__(self) -> str:
+        return f"delete the job ({self.uid}): its time to live after the end is over"
+
+
+Create = CreateClaim | CreateKey | CreateService | CreatePolicy | CreateStore | CreateWorker
+Send = SendMeet | SendSave | SendRelease | SendStop
+Action = Create | DryRunWorker | DeletePod | Send | DeleteJob
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event about the job."""
+
+    type: str
+    """`Normal` or `Warning`."""
+    reason: str
+    """A `names.Reason`."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.reason}: {self.message}"
