@@ -1,8 +1,8 @@
 """Every program the cluster is made of, from package registries only.
 
-Go programs are built from the small pinned modules under `tools/cluster/go`, each one file or none of our own: the rest is
-named by go.mod and go.sum. Everything else is a package of Debian. Nothing is built before it is asked for by name, so
-a demo never pays for what only tests need (`kwok`).
+Go programs are built from the small pinned modules under `tools/cluster/go`, each one file or none of our own: the
+rest is named by go.mod and go.sum. Everything else is a package of Debian. Nothing is built before it is asked for by
+name, so a demo never pays for what only tests need (`kwok`).
 """
 
 import dataclasses
@@ -12,7 +12,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 
 from dtj_cluster import cache
 from dtj_cluster.errors import ClusterError
@@ -20,13 +19,20 @@ from dtj_cluster.progress import steps
 
 GO_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "go"
 GO_MINIMUM = (1, 26)
+_GO_ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+    "GOFLAGS": "-buildvcs=false -mod=readonly",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class GoModule:
     """A folder of `tools/cluster/go` and the programs that come out of it.
 
-    `stamps` are link-time variables that get a part of the version of `upstream`: `{v}` is all of it, `{major}` and `{minor}` its parts.
+    `stamps` are link-time variables that get the version of `upstream`, all of it (`{v}`) or its first two numbers
+    (`{major}`, `{minor}`). `package` is what is compiled: our own main, or one that upstream has.
     """
 
     name: str
@@ -48,13 +54,16 @@ class GoModule:
             rf"^(?:require)?\s*{re.escape(self.upstream)} (v\S+)", (self.folder / "go.mod").read_text(), re.M
         )
         if found is None:
-            raise ClusterError(f"{self.folder / 'go.mod'}: no version of {self.upstream} is required there")
+            raise ClusterError(
+                f"{self.folder / 'go.mod'} does not say which version of {self.upstream} to build",
+                f"Restore the file, or run `go get {self.upstream}` there.",
+            )
         return found.group(1)
 
     def linker_flags(self) -> str:
         """Strip symbols, and stamp the version."""
         version = self.version()
-        major, minor = (version.lstrip("v").split(".") + ["", ""])[:2]
+        major, minor = [*version.lstrip("v").split("."), "", ""][:2]
         stamps = (stamp.format(v=version, major=major, minor=minor) for stamp in self.stamps)
         return " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
 
@@ -114,11 +123,12 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def ensure(*names: str) -> dict[str, pathlib.Path]:
     """Build, install or find the named programs; returns their paths.
 
-    `cni` is the folder of the CNI plugins. Raises ClusterError for an unknown name, when Go is absent, or when a build fails.
+    `cni` is the folder of the CNI plugins. Raises ClusterError for an unknown name, when Go is absent, or when a build
+    fails.
     """
     known = _MODULE_OF.keys() | _PACKAGE_OF.keys() | _FIXED.keys()
     if unknown := sorted(set(names) - known):
-        raise ClusterError(f"no such program: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise ClusterError(f"no such program: {', '.join(unknown)}", f"Known are {', '.join(sorted(known))}.")
     ensure_debian(*(package for package in map(_missing_package, names) if package))
     return {name: _find(name) for name in names}
 
@@ -139,7 +149,10 @@ def _find(name: str) -> pathlib.Path:
         return _build(_MODULE_OF[name]) / name
     found = _which(name)
     if found is None:
-        raise ClusterError(f"{name} is not on PATH although Debian's {_PACKAGE_OF[name]} is installed")
+        raise ClusterError(
+            f"{name} is not on PATH although Debian's {_PACKAGE_OF[name]} is installed",
+            f"Put it on PATH, or run: sudo apt-get install --reinstall {_PACKAGE_OF[name]}",
+        )
     return found
 
 
@@ -151,23 +164,17 @@ def _which(name: str) -> pathlib.Path | None:
 
 @functools.cache
 def _go_version() -> str:
+    remedy = f"Install Go {'.'.join(map(str, GO_MINIMUM))} or newer (https://go.dev/dl) and put it on PATH."
     try:
         text = subprocess.run(["go", "version"], capture_output=True, text=True, check=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise ClusterError(
-            f"Go {_dotted(GO_MINIMUM)} or newer is needed to build the cluster's programs and `go version` does not run "
-            f"({error}): install it from https://go.dev/dl and put it on PATH"
+            f"the cluster's programs are built with Go, and `go version` failed: {error}", remedy
         ) from error
     found = re.search(r"go(\d+)\.(\d+)\S*", text)
     if found is None or (int(found.group(1)), int(found.group(2))) < GO_MINIMUM:
-        raise ClusterError(
-            f"Go {_dotted(GO_MINIMUM)} or newer is needed, found `{text.strip()}`: install it from https://go.dev/dl"
-        )
+        raise ClusterError(f"the cluster's programs need a newer Go than `{text.strip()}`", remedy)
     return found.group(0)
-
-
-def _dotted(version: Iterable[int]) -> str:
-    return ".".join(map(str, version))
 
 
 def _build(module: GoModule) -> pathlib.Path:
@@ -197,10 +204,10 @@ def _compile(module: GoModule, build: cache.Build) -> None:
                 "-ldflags", module.linker_flags(), "-o", build.folder / module.name, module.package,
             ],
             cwd=module.folder,
-            env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false -mod=readonly"},
+            env=_GO_ENVIRONMENT,
             on_line=count,
-            mend="a download that failed: try again (what was fetched is kept); a full disk: `df -h`; "
-            "a compiler that was killed: it needs about 3 GB of memory",
+            mend="Try again after a failed download (what was fetched is kept), make room on a full disk (`df -h`), or "
+            "give a compiler that was killed more memory (it needs about 3 GB).",
         )  # fmt: skip
     for program in module.programs:
         if program != module.name:
@@ -208,24 +215,24 @@ def _compile(module: GoModule, build: cache.Build) -> None:
 
 
 def ensure_debian(*packages: str) -> None:
-    """Install the Debian packages that are absent. Raises ClusterError without root or without apt, with the command to run."""
+    """Install the Debian packages that are absent.
+
+    Raises ClusterError without root or without apt, with the command to run, and when apt fails.
+    """
     missing = sorted(package for package in set(packages) if not _installed(package))
     if not missing:
         return
-    command = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    names = " ".join(missing)
+    command = f"apt-get install --no-install-recommends {names}"
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"these Debian packages (or their likes) are needed: {', '.join(missing)}; install them")
+        raise ClusterError(f"programs are missing that Debian has in: {names}", "Install your system's likes of them.")
     if os.geteuid() != 0:
-        raise ClusterError(f"not root, so packages cannot be installed; run: sudo {command}")
-    with cache.lock("debian") as descriptor:
-        with steps.step(f"Debian packages {', '.join(missing)}: install") as step:
-            build = cache.Build("debian", cache.root(), descriptor, step)
-            environment = {"DEBIAN_FRONTEND": "noninteractive"}
-            mend = f"see what apt says above, then run: {command}"
-            build.run(["apt-get", "update", "-q"], env=environment, mend=mend)
-            build.run(
-                ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], env=environment, mend=mend
-            )
+        raise ClusterError(f"Debian packages are missing: {names}", f"Run: sudo {command}")
+    remedy = f"See what apt says, then run: {command}"
+    with cache.lock("debian") as descriptor, steps.step(f"Debian packages {names}: install") as step:
+        build = cache.Build("debian", cache.root(), descriptor, step)
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+            build.run(["apt-get", "-q", *words], env={"DEBIAN_FRONTEND": "noninteractive"}, mend=remedy)
 
 
 def _installed(package: str) -> bool:

@@ -2,8 +2,9 @@
 
 A build writes to a folder of its own, which is renamed into place when whole: a build that was killed leaves nothing
 that looks finished. A file lock keeps two callers from building one thing twice. The programs that a build starts
-inherit the lock's descriptor, so a build whose Python part was killed still holds the lock until its compiler has ended:
-otherwise the next caller would delete the folder that the orphan writes to.
+inherit the lock's descriptor, so a build whose Python part was killed still holds the lock until its compiler has
+ended: otherwise the next caller would delete the folder that the orphan writes to. Nothing is removed by itself: a
+running cluster, or another checkout, may still need what an older version built.
 """
 
 import contextlib
@@ -114,7 +115,7 @@ class Build:
                     pass_fds=(self._lock,),
                 )
             except FileNotFoundError as error:
-                raise BuildError(f"{self.name}: {words[0]} is not installed. To mend it: {mend}") from error
+                raise BuildError(f"{self.step.text()} failed: {words[0]} is not installed", mend) from error
             with process:
                 assert process.stdout is not None
                 for line in process.stdout:
@@ -123,20 +124,19 @@ class Build:
                     if on_line is not None:
                         on_line(line)
         if process.returncode != 0:
-            raise BuildError(failure(self.step.text(), words, process.returncode, tail, self.log, mend))
+            raise BuildError(_failure(self.step.text(), words, process.returncode, tail, self.log), mend)
 
 
-def failure(step: str, words: Sequence[str], status: int, tail: Sequence[str], log: pathlib.Path, mend: str) -> str:
-    """The message of a failed step: what ran, how it ended, its last lines, where the rest is, and how to mend it."""
+def _failure(step: str, words: Sequence[str], status: int, tail: Sequence[str], log: pathlib.Path) -> str:
     ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
     lines = "\n".join(f"  | {line}" for line in tail) or "  | (it printed nothing)"
-    return f"{step} failed: `{' '.join(words)}` {ended}:\n{lines}\nAll of it: {log}\nTo mend it: {mend}"
+    return f"{step} failed: `{' '.join(words)}` {ended}:\n{lines}\n(all of it: {log})"
 
 
 def entry(name: str, inputs: str, title: str, build: Callable[[Build], None]) -> pathlib.Path:
     """The folder `<name>-<inputs>` of the cache, filled by `build` when it is not there yet.
 
-    Older folders of the same name are removed once the new one is whole.
+    `title` names the step while it runs. Whatever `build` raises is passed on, and leaves no folder.
     """
     final = root() / f"{name}-{inputs}"
     if final.is_dir():
