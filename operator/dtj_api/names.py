@@ -272,6 +272,11 @@ class JobMetric(StrEnum):
     CHECKPOINT_STEP = "dtj_job_checkpoint_step"
 
 
+def claim_name(job: str) -> str:
+    """Name of the claim made from `checkpoint.volume.template`."""
+    return f"{job}-checkpoint"
+
+
 def worker_name(job: str, index: int) -> str:
     """Name of the worker pod of one index: four digits, so that names sort as ranks do."""
     return f"{job}-worker-{index:04d}"

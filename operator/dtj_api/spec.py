@@ -1,0 +1,291 @@
+"""The models of `spec`: what a user asks for.
+
+A field is here once the operator acts on it, never before: a field that is accepted and ignored is a silent lie.
+Defaults that follow from another field (minReplicas from replicas) are computed by properties, never written into the
+object: `kubectl scale` would break on a stale minReplicas that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .base import ApiModel, Rule, rules, with_rules
+from .names import OPERATOR
+from .scalars import Duration, Quantity, at_least
+from .template import (
+    RULE_COMMAND_AND_TRAINER,
+    RULE_NO_COMMAND,
+    RULE_SHARED_MEMORY,
+    PodTemplate,
+    command_problem,
+    shared_memory_problem,
+)
+from .trainer import TrainerConfig
+
+MAX_WORKERS = 10_000
+"""Four digits in `<job>-worker-NNNN`."""
+MAX_PROCESSES = 64
+
+Path = Annotated[
+    str, Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
+]
+DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
+REPLICAS_ABOVE_MAX = "replicas is above maxReplicas; lower replicas or raise maxReplicas"
+PROCESSES = f"must be `auto` (the GPUs in the pod's limits, else 1) or a number from 1 to {MAX_PROCESSES}"
+
+
+class Workers(ApiModel):
+    """The pods that train."""
+
+    model_config = with_rules(
+        Rule("!has(self.minReplicas) || self.minReplicas <= self.replicas", MIN_ABOVE_REPLICAS, ".minReplicas"),
+        Rule("!has(self.maxReplicas) || self.replicas <= self.maxReplicas", REPLICAS_ABOVE_MAX, ".replicas"),
+    )
+
+    replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    """Worker pods wanted now. Mutable, also by `kubectl scale`."""
+    min_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
+    """Fewest workers that training goes on with. Default: replicas, so the job is not elastic."""
+    max_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
+    """Most workers that replicas may be scaled to. Default: replicas may be scaled freely."""
+    processes_per_worker: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PROCESSES)],
+        Field(
+            json_schema_extra=rules(
+                Rule(f"type(self) == int ? self >= 1 && self <= {MAX_PROCESSES} : self == 'auto'", PROCESSES)
+            )
+        ),
+    ] = "auto"
+    """Ranks in each pod. `auto`: the GPUs in the pod's limits, else 1."""
+    template: PodTemplate
+    """The worker pod, as a PodTemplateSpec with a container named `trainer`. Mutable only while suspended."""
+
+    @property
+    def effective_min(self) -> int:
+        """The fewest workers that training goes on with."""
+        return self.replicas if self.min_replicas is None else self.min_replicas
+
+    @property
+    def effective_max(self) -> int:
+        """The most workers that replicas may be scaled to; without maxReplicas, those wanted now."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min_replicas is not None and self.min_replicas > self.replicas:
+            raise ValueError(MIN_ABOVE_REPLICAS)
+        if self.max_replicas is not None and self.replicas > self.max_replicas:
+            raise ValueError(REPLICAS_ABOVE_MAX)
+        return self
+
+
+class Launcher(ApiModel):
+    """How the ranks are started."""
+
+    type: Literal["Elastic"] = "Elastic"
+    """Elastic: torchrun with the settings that make restart in place work, started by this project's launcher."""
+
+
+class Rendezvous(ApiModel):
+    """How the workers meet."""
+
+    join_timeout: Annotated[Duration, *at_least("1s")] = Duration(600)
+    """How long a worker waits for enough others to form a round."""
+    heartbeat: Annotated[Duration, *at_least("100ms")] = Duration(2)
+    """How often each worker says that it lives."""
+    heartbeat_misses: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Heartbeats missed in a row after which the others leave a worker behind."""
+    last_call: Annotated[Duration, *at_least("0s")] = Duration(1)
+    """How long a round that has enough workers waits for more."""
+
+
+NCCL_ENV = "must be NCCL_* or TORCH_NCCL_* variables; set others in the template's container `trainer`"
+
+
+class Nccl(ApiModel):
+    """Settings of NCCL, the library of collectives between GPUs."""
+
+    socket_interface: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """NCCL_SOCKET_IFNAME, for instance `eth0` or `^docker,lo`. Gloo gets it too when it is one plain name."""
+    debug: Literal["VERSION", "WARN", "INFO", "TRACE"] | None = None
+    """NCCL_DEBUG."""
+    env: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
+        default_factory=dict,
+        max_length=64,
+        json_schema_extra=rules(Rule("self.all(k, k.startsWith('NCCL_') || k.startsWith('TORCH_NCCL_'))", NCCL_ENV)),
+    )
+    """More NCCL_* and TORCH_NCCL_* variables."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not all(key.startswith(("NCCL_", "TORCH_NCCL_")) for key in self.env):
+            raise ValueError(f"env {NCCL_ENV}")
+        return self
+
+
+class Network(ApiModel):
+    """What the ranks talk over."""
+
+    shared_memory: Quantity | None = None
+    """Size of /dev/shm, a memory volume that counts against the container's memory limit. Default: half that limit."""
+    nccl: Nccl = Nccl()
+    policy: Literal["Isolated", "Open"] = "Isolated"
+    """Isolated: a NetworkPolicy lets only the job's own pods and the operator connect to them. Open: none is made."""
+
+
+ONE_VOLUME = "needs exactly one of claimName (a claim that exists) and template (a claim to make)"
+
+
+class ClaimTemplate(ApiModel):
+    """A PersistentVolumeClaim to make."""
+
+    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+    """The claim's spec: accessModes, storageClassName, resources."""
+
+
+class Volume(ApiModel):
+    """The shared volume that holds checkpoints, logs and results. All workers must be able to write to it."""
+
+    model_config = with_rules(Rule("has(self.claimName) != has(self.template)", ONE_VOLUME))
+
+    claim_name: DnsName | None = None
+    """A PersistentVolumeClaim of the job's namespace."""
+    template: ClaimTemplate | None = None
+    """A claim that the operator makes, named `<job>-checkpoint`."""
+    retain: bool = True
+    """Keep a claim made from `template` when the job is deleted. False: it goes with the job."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.claim_name is None) == (self.template is None):
+            raise ValueError(ONE_VOLUME)
+        return self
+
+
+SOME_CADENCE = "needs steps, seconds or both"
+
+
+class Every(ApiModel):
+    """How often a checkpoint is saved: at whichever comes first."""
+
+    model_config = with_rules(Rule("has(self.steps) || has(self.seconds)", SOME_CADENCE))
+
+    steps: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Optimizer steps between two checkpoints."""
+    seconds: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Seconds between two checkpoints."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.steps is None and self.seconds is None:
+            raise ValueError(SOME_CADENCE)
+        return self
+
+
+class Checkpoint(ApiModel):
+    """Where the job keeps its state, and how often."""
+
+    volume: Volume
+    path: Path | None = None
+    """The job's directory on the volume. Default: `<job>-<first 8 characters of its uid>`, so that a job that is made
+    anew under an old name begins anew; name a path to go on from an older job's checkpoints."""
+    every: Every = Every(seconds=600)
+    keep: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Checkpoints kept; older ones are removed once a newer one is published."""
+
+    def directory(self, name: str, uid: str) -> str:
+        """The job's directory on the volume, relative to the volume's root."""
+        return self.path or f"{name}-{uid[:8]}"
+
+
+BACKOFF_ORDER = "initial is above max; lower initial or raise max"
+
+
+class Backoff(ApiModel):
+    """The pause before a restart: doubled with each restart in the window."""
+
+    model_config = with_rules(Rule("duration(self.initial) <= duration(self.max)", BACKOFF_ORDER, ".initial"))
+
+    initial: Duration = Duration(1)
+    max: Duration = Duration(300)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.initial > self.max:
+            raise ValueError(BACKOFF_ORDER)
+        return self
+
+
+class FailurePolicy(ApiModel):
+    """What happens when ranks or pods fail."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=100_000)] = 10
+    """Restarts charged to the user within the window before the job is Failed. Infrastructure faults are excused."""
+    window: Annotated[Duration, *at_least("1s")] = Duration(3600)
+    """Restarts older than this no longer count against maxRestarts."""
+    backoff: Backoff = Backoff()
+
+
+class Schedule(ApiModel):
+    """How the pods are scheduled."""
+
+    priority_class_name: DnsName | None = None
+    """PriorityClass of the pods, where the template names none."""
+    start_timeout: Annotated[Duration, *at_least("1s")] | None = None
+    """How long a start or a resume waits for all replicas; after that minReplicas are enough, and a job that has not
+    even those is Failed. Default: it waits without end."""
+
+
+class Lifecycle(ApiModel):
+    """When the job ends and what is left of it."""
+
+    active_deadline: Annotated[Duration, *at_least("1s")] | None = None
+    """Time that the job may take, not counting while it is suspended. Default: no limit."""
+    ttl_after_finished: Duration | None = None
+    """The job is deleted so long after it finished. Default: never."""
+    clean_pods: Literal["Running", "All", "None"] = "Running"
+    """Pods that are deleted when the job finishes. Running keeps those that have ended, for their logs."""
+
+
+class Metrics(ApiModel):
+    """The worker pods' metrics."""
+
+    interval: Annotated[Duration, *at_least("1s")] = Duration(5)
+    """How often the operator reads the ranks' progress."""
+
+
+class JobSpec(ApiModel):
+    """`spec` of a DistributedTrainingJob."""
+
+    model_config = with_rules(RULE_NO_COMMAND, RULE_COMMAND_AND_TRAINER, RULE_SHARED_MEMORY)
+
+    suspend: bool = False
+    """True: the pods are deleted and the checkpoints kept; false again: training goes on from the last one."""
+    managed_by: Annotated[str, Field(min_length=1, max_length=63)] = OPERATOR
+    """The controller that is responsible. This operator leaves a job with any other value alone. Immutable."""
+    workers: Workers
+    launcher: Launcher = Launcher()
+    rendezvous: Rendezvous = Rendezvous()
+    network: Network = Network()
+    checkpoint: Checkpoint | None = None
+    """Without it the job has no volume: nothing outlives its pods."""
+    failure_policy: FailurePolicy = FailurePolicy()
+    schedule: Schedule = Schedule()
+    lifecycle: Lifecycle = Lifecycle()
+    metrics: Metrics = Metrics()
+    trainer: TrainerConfig | None = None
+    """The built-in trainer's configuration. Without it the command of the template's container `trainer` runs."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problem = command_problem(self.workers.template, self.trainer is not None) or shared_memory_problem(
+            self.workers.template, self.network.shared_memory
+        )
+        if problem:
+            raise ValueError(problem)
+        return self

@@ -1,0 +1,144 @@
+"""The models of `status`: everything that the operator remembers about a job.
+
+Nothing is kept in memory only and nothing in annotations: an operator that starts anew reads these fields and goes on.
+Counters go here before the evidence for them is destroyed, with a cursor that says what has been counted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import StatusModel
+from .names import Phase
+from .scalars import Timestamp
+
+COUNTED_PODS = 256
+"""Uids of counted pods that are remembered. A pod is deleted once it is counted, so few are ever live at once."""
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+Text = Annotated[str, Field(max_length=32768)]
+
+
+class JobCondition(StatusModel):
+    """One condition, as Kubernetes defines it. The list is a map by type."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    status: ConditionStatus
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    message: Text = ""
+    observed_generation: int = 0
+    last_transition_time: Timestamp
+    """When `status` last changed; not when reason or message did."""
+
+
+class WorkerCounts(StatusModel):
+    """Counts of worker pods."""
+
+    desired: int = 0
+    """Pods that should be there now; 0 while suspended and when the job is done."""
+    ready: int = 0
+    active: int = 0
+    """Pods that exist and have not ended."""
+    failed: int = 0
+
+
+class RoundCursor(StatusModel):
+    """The last round whose end has been counted. Order: incarnation, then round."""
+
+    incarnation: int = 0
+    round: int = 0
+
+
+class Restarts(StatusModel):
+    """Restarts over the life of the job. They only grow."""
+
+    counted: int = 0
+    """Charged to `failurePolicy.maxRestarts`."""
+    excused: int = 0
+    """Caused by the infrastructure: not charged."""
+    by_cause: dict[str, int] = Field(default_factory=dict)
+    """Keys are values of `names.Cause`; their sum is counted + excused."""
+    recent: tuple[Timestamp, ...] = ()
+    """When the charged restarts within `failurePolicy.window` happened, oldest first; at most maxRestarts + 1."""
+
+
+class JobProgress(StatusModel):
+    """What the ranks report of the training. A field that the script does not report is absent."""
+
+    step: int | None = None
+    """Optimizer steps done."""
+    total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    samples_per_second: float | None = None
+    eta: Timestamp | None = None
+    """When the last step is expected to be done."""
+    updated_at: Timestamp | None = None
+    message: str = ""
+    """`not reported` while the ranks run and say nothing through `dtj`."""
+
+
+class CheckpointStatus(StatusModel):
+    """The last checkpoint that was published on the volume."""
+
+    last_step: int | None = None
+    last_time: Timestamp | None = None
+
+
+class StoreStatus(StatusModel):
+    """The rendezvous store that the current incarnation meets at."""
+
+    address: str = ""
+    """`<ip>:<port>`."""
+    uid: str = ""
+    """Uid of the store's pod. Another pod under the same name is another store, hence another incarnation."""
+
+
+class JobStatus(StatusModel):
+    """`status` of a DistributedTrainingJob."""
+
+    phase: Phase = Phase.PENDING
+    observed_generation: int = 0
+    conditions: tuple[JobCondition, ...] = ()
+    workers: WorkerCounts = WorkerCounts()
+    selector: str = ""
+    """Label selector of the worker pods, for the scale subresource."""
+    incarnation: int = 0
+    """Bumped when all agents must meet anew; never reused. 0: nobody has met yet."""
+    members: tuple[int, ...] = ()
+    """Indices of the workers that meet in this incarnation, ascending."""
+    min_members: int = 0
+    """Members that are enough for the incarnation to form; what `meet` says."""
+    store: StoreStatus = StoreStatus()
+    counted: RoundCursor = RoundCursor()
+    counted_pods: Annotated[tuple[str, ...], Field(max_length=COUNTED_PODS)] = ()
+    """Uids of pods whose end has been counted, oldest first."""
+    restarts: Restarts = Restarts()
+    progress: JobProgress = JobProgress()
+    checkpoint: CheckpointStatus = CheckpointStatus()
+    start_time: Timestamp | None = None
+    """When the job was first not suspended."""
+    resumed_at: Timestamp | None = None
+    """When the current stretch that is not suspended began; absent while suspended. startTimeout counts from here."""
+    completion_time: Timestamp | None = None
+    active_seconds: float = 0.0
+    """Time on the deadline's clock before `resumedAt`: it stops while suspended."""
+    template_hash: str = ""
+    """Digest of the pod template that the current pods were made from."""
+
+    def condition(self, kind: str) -> JobCondition | None:
+        """The condition of one type, or None."""
+        return next((each for each in self.conditions if each.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of one type is there with status True."""
+        found = self.condition(kind)
+        return found is not None and found.status == "True"
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has Succeeded or Failed for good."""
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
