@@ -69,9 +69,12 @@ test-gpu: setup  ## tests that need an NVIDIA GPU
 bench: setup  ## benchmarks: each prints its figure beside its floor or peer
 	$(PYTEST) -s tests/bench
 
+.PHONY: generate
+generate: setup  ## write the generated files anew: the CRD and the manifest reference
+	$(RUN) python docs/reference.py
+
 .PHONY: docs
 docs: setup  ## build the documentation into site/
-	$(RUN) python docs/reference.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 .PHONY: clean

@@ -18,6 +18,11 @@ STANDARD_ONLY = {
 }
 
 
+def import_root(file: pathlib.Path) -> pathlib.Path:
+    """The folder on sys.path that the file is imported from."""
+    return next(parent for parent in file.parents if not (parent / "__init__.py").exists())
+
+
 def imports(file: pathlib.Path) -> set[str]:
     """All modules that a file imports, at its top or anywhere inside, by their full names."""
     found = set()
@@ -25,9 +30,10 @@ def imports(file: pathlib.Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno}: a relative import; write the full name"
-            assert node.module is not None
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from ..x import y` in a/b/c.py is a.x.y.
+            package = file.relative_to(import_root(file)).parts[: -node.level] if node.level else ()
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
     return found
 
 

@@ -1,0 +1,185 @@
+"""The documentation says what the code says: names, generated pages, commands and examples."""
+
+import enum
+import importlib.util
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from dtj_api import names
+from dtj_api.base import read
+from dtj_api.spec import JobSpec
+
+ROOT = pathlib.Path(__file__).parents[3]
+DOCS = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+ENUMS = {
+    "Phases": names.Phase,
+    "Conditions": names.Condition,
+    "Reasons": names.Reason,
+    "Why something was restarted": names.Cause,
+}
+
+
+def relative(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def section(page: str, heading: str) -> str:
+    """The text of a page under a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", (ROOT / "docs" / page).read_text(), re.M | re.S)
+    assert found, f"docs/{page} has no section {heading!r}"
+    return found.group(1)
+
+
+def first_column(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", text, re.M)
+
+
+@pytest.mark.parametrize("heading", ENUMS)
+def test_the_status_page_names_exactly_what_there_is(heading: str):
+    assert first_column(section("status.md", heading)) == [str(value) for value in ENUMS[heading]]
+
+
+def test_the_status_page_says_which_causes_are_excused():
+    rows = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section("status.md", "Why something was restarted"), re.M)
+    assert {name for name, excused in rows if excused == "yes"} == {str(cause) for cause in names.EXCUSED_CAUSES}
+
+
+def test_the_status_page_names_exactly_the_exit_codes():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section("status.md", "Exit codes"), re.M)
+    assert {(int(code), name) for code, name in rows} == {(code.value, code.name) for code in names.ExitCode}
+
+
+@pytest.mark.parametrize(("heading", "metrics"), [("Worker pods", names.TrainMetric), ("Operator", names.JobMetric)])
+def test_the_metrics_page_names_exactly_the_metrics(heading: str, metrics: type[enum.StrEnum]):
+    assert first_column(section("metrics.md", heading)) == [str(metric) for metric in metrics]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=relative)
+def test_metrics_named_anywhere_exist(page: pathlib.Path):
+    known = {str(metric) for metric in [*names.TrainMetric, *names.JobMetric]}
+    named = set(re.findall(r"\bdtj_(?:train|job)_[a-z_]*[a-z]\b", page.read_text()))
+    assert named <= known | {"dtj_train_step_seconds_sum", "dtj_train_step_seconds_count"}
+
+
+def test_the_manifest_reference_is_fresh():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    assert reference.PAGE.read_text() == reference.page(), "docs/manifest.md is stale; run: make generate"
+
+
+def commands(page: pathlib.Path) -> list[str]:
+    """The lines after `$ ` in console blocks, continued lines joined, comments cut."""
+    found = []
+    for block in re.findall(r"^ *```console\n(.*?)^ *```", page.read_text(), re.M | re.S):
+        joined = block.replace("\\\n", " ")
+        found += [line.split("$ ", 1)[1] for line in joined.splitlines() if line.lstrip().startswith("$ ")]
+    return found
+
+
+COMMANDS = [(relative(page), command) for page in DOCS for command in commands(page)]
+
+
+def program(command: str) -> list[str]:
+    """The words of a command, without assignments before it and what comes after a pipe or redirection."""
+    words = shlex.split(command, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    for stop in ("|", ">", "&&"):
+        if stop in words:
+            words = words[: words.index(stop)]
+    return words
+
+
+def test_there_are_commands_to_check():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_of_the_docs_can_be_run(page: str, command: str):
+    words = program(command)
+    match words[0]:
+        case "make":
+            targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.M))
+            assert {word for word in words[1:] if "=" not in word} <= targets
+        case "tools/cluster/cluster" | "dtj" | "dtj-operator" | "uv":
+            words = words[2:] if words[:2] == ["uv", "run"] else words
+            executable = ROOT / words[0] if "/" in words[0] else pathlib.Path(sys.executable).with_name(words[0])
+            asked = [str(executable), *(word for word in words[1:2] if not word.startswith("-")), "--help"]
+            told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=120)
+            assert told.returncode == 0, told.stderr
+            for option in (word.split("=")[0] for word in words if word.startswith("--")):
+                assert option in told.stdout
+        case "kubectl" | "helm" | "kind" | "docker" | "git" | "export":
+            pass
+        case other:
+            pytest.fail(f"{page}: `{other}` is no command that this test knows")
+    for word in words:
+        if re.fullmatch(r"(examples|charts|crds|tools|docs)/[\w./-]+", word):
+            assert (ROOT / word).exists(), f"{page}: {word} does not exist"
+
+
+@pytest.mark.parametrize("page", DOCS, ids=relative)
+def test_make_targets_named_in_passing_exist(page: pathlib.Path):
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.M))
+    # Targets that share one line of the Makefile.
+    targets |= {"test-unit", "test-cluster", "test-e2e"}
+    assert set(re.findall(r"`make ([a-z][a-z0-9-]*)", page.read_text())) <= targets
+
+
+@pytest.mark.parametrize("page", DOCS, ids=relative)
+def test_links_inside_the_repository_lead_somewhere(page: pathlib.Path):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{relative(page)}: {target}"
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").rglob("*.yaml")), ids=relative)
+def test_an_example_is_a_manifest_that_the_models_accept(example: pathlib.Path):
+    jobs = [document for document in yaml.safe_load_all(example.read_text()) if document["kind"] == names.KIND]
+    assert jobs, f"{relative(example)} holds no {names.KIND}"
+    for job in jobs:
+        read_job(job)
+
+
+def manifests() -> list[tuple[str, str]]:
+    blocks = [
+        (relative(page), block)
+        for page in DOCS
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)
+        if f"kind: {names.KIND}" in block
+    ]
+    assert blocks, "no page shows a manifest"
+    return blocks
+
+
+@pytest.mark.parametrize(("page", "manifest"), manifests())
+def test_a_manifest_in_the_docs_is_one_that_the_models_accept(page: str, manifest: str):
+    read_job(yaml.safe_load(manifest))
+
+
+def read_job(job: dict) -> None:
+    assert job["apiVersion"] == names.API_VERSION
+    read(JobSpec, job["spec"], "spec")
+
+
+def test_the_site_builds_without_a_warning(tmp_path: pathlib.Path):
+    mkdocs = str(pathlib.Path(sys.executable).with_name("mkdocs"))
+    built = subprocess.run(
+        [mkdocs, "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert built.returncode == 0, built.stderr
