@@ -80,9 +80,16 @@ def read(model: type[M], raw: Any, where: str) -> M:
         ManifestError: one line for each mistake.
     """
     try:
-        return model.model_validate(raw, by_alias=True, by_name=False)
+        return model.model_validate(_without_nulls(raw), by_alias=True, by_name=False)
     except ValidationError as error:
         raise ManifestError("\n".join(_line(where, detail) for detail in error.errors(include_url=False))) from None
+
+
+def _without_nulls(raw: Any) -> Any:
+    """A field that is null counts as absent, as it does for the API server."""
+    if isinstance(raw, dict):
+        return {key: _without_nulls(value) for key, value in raw.items() if value is not None}
+    return raw
 
 
 def _line(where: str, detail: Any) -> str:

@@ -7,11 +7,12 @@ millisecond at once, so that what is read back from the API server equals what w
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -23,7 +24,10 @@ _DURATION = re.compile(
 _UNIT_MS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 QUANTITY_PATTERN = "^[0-9]{1,12}([.][0-9]{1,6})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_FACTORS = {
+    **{suffix: 1000.0**power for power, suffix in enumerate(("n", "u", "m", "", *"kMGTPE"), start=-3)},
+    **{f"{suffix}i": 1024.0**power for power, suffix in enumerate("KMGTPE", start=1)},
+}
 
 
 class Duration(float):
@@ -130,21 +134,28 @@ def at_least(least: str) -> Any:
             raise ValueError(message)
         return value
 
-    rule = {"rule": f"duration(self) >= duration('{least}')", "message": message}
+    rule: JsonSchemaValue = {"rule": f"duration(self) >= duration('{least}')", "message": message}
     return (AfterValidator(check), Field(json_schema_extra={"x-kubernetes-validations": [rule]}))
 
 
 def quantity_bytes(text: str) -> float:
-    """Bytes of a memory quantity such as `8Gi` or `500M`.
+    """Bytes of a memory quantity such as `8Gi`, `500M` or `1e9`, as Kubernetes reads it.
 
     Raises:
         ValueError: another form.
     """
-    match = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([A-Za-z]*)", str(text))
+    match = re.fullmatch(r"([+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)", text)
     if match is None or match[2] not in _FACTORS:
         raise ValueError(f"{text!r} is not a memory quantity; write for instance 8Gi or 500Mi")
     return float(match[1]) * _FACTORS[match[2]]
 
 
+def finite(value: Any) -> Any:
+    """None for NaN and infinities, which JSON has no number for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measure = Annotated[float | None, BeforeValidator(finite)]
+"""A measured number; absent where nothing, or no finite number, was reported."""
 Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, min_length=1, max_length=24)]
 """A memory quantity, kept as it was written; `quantity_bytes` gives its size."""

@@ -34,6 +34,8 @@ Path = Annotated[
 DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
+IMMUTABLE = "cannot be changed once the job exists; make a new job"
+WHILE_SUSPENDED = "can be changed only while the job is suspended; set spec.suspend to true first"
 MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
 REPLICAS_ABOVE_MAX = "replicas is above maxReplicas; lower replicas or raise maxReplicas"
 PROCESSES = f"must be `auto` (the GPUs in the pod's limits, else 1) or a number from 1 to {MAX_PROCESSES}"
@@ -190,6 +192,15 @@ class Every(ApiModel):
 class Checkpoint(ApiModel):
     """Where the job keeps its state, and how often."""
 
+    model_config = with_rules(
+        Rule("self.volume == oldSelf.volume", f"volume: {IMMUTABLE}", ".volume"),
+        Rule(
+            "has(self.path) ? has(oldSelf.path) && self.path == oldSelf.path : !has(oldSelf.path)",
+            f"path: {IMMUTABLE}",
+            ".path",
+        ),
+    )
+
     volume: Volume
     path: Path | None = None
     """The job's directory on the volume. Default: `<job>-<first 8 characters of its uid>`, so that a job that is made
@@ -259,14 +270,37 @@ class Metrics(ApiModel):
     """How often the operator reads the ranks' progress."""
 
 
+def _only_while_suspended(field: str, optional: bool = False) -> Rule:
+    """A field that shapes the running pods. The template needs an admission policy: not all of it is declared."""
+    same = f"self.{field} == oldSelf.{field}"
+    if optional:
+        same = f"(has(self.{field}) ? has(oldSelf.{field}) && {same} : !has(oldSelf.{field}))"
+    return Rule(f"self.suspend || oldSelf.suspend || {same}", f"{field}: {WHILE_SUSPENDED}")
+
+
 class JobSpec(ApiModel):
     """`spec` of a DistributedTrainingJob."""
 
-    model_config = with_rules(RULE_NO_COMMAND, RULE_COMMAND_AND_TRAINER, RULE_SHARED_MEMORY)
+    model_config = with_rules(
+        RULE_NO_COMMAND,
+        RULE_COMMAND_AND_TRAINER,
+        RULE_SHARED_MEMORY,
+        Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}"),
+        _only_while_suspended("workers.processesPerWorker"),
+        _only_while_suspended("launcher"),
+        _only_while_suspended("rendezvous"),
+        _only_while_suspended("network"),
+        _only_while_suspended("trainer", optional=True),
+    )
 
     suspend: bool = False
     """True: the pods are deleted and the checkpoints kept; false again: training goes on from the last one."""
-    managed_by: Annotated[str, Field(min_length=1, max_length=63)] = OPERATOR
+    managed_by: str = Field(
+        default=OPERATOR,
+        min_length=1,
+        max_length=63,
+        json_schema_extra=rules(Rule("self == oldSelf", f"managedBy: {IMMUTABLE}")),
+    )
     """The controller that is responsible. This operator leaves a job with any other value alone. Immutable."""
     workers: Workers
     launcher: Launcher = Launcher()

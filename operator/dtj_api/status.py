@@ -12,7 +12,7 @@ from pydantic import Field
 
 from .base import StatusModel
 from .names import Phase
-from .scalars import Timestamp
+from .scalars import Measure, Timestamp
 
 COUNTED_PODS = 256
 """Uids of counted pods that are remembered. A pod is deleted once it is counted, so few are ever live at once."""
@@ -70,10 +70,10 @@ class JobProgress(StatusModel):
     step: int | None = None
     """Optimizer steps done."""
     total_steps: int | None = None
-    epoch: float | None = None
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    samples_per_second: float | None = None
+    epoch: Measure = None
+    loss: Measure = None
+    tokens_per_second: Measure = None
+    samples_per_second: Measure = None
     eta: Timestamp | None = None
     """When the last step is expected to be done."""
     updated_at: Timestamp | None = None

@@ -55,15 +55,15 @@ RULE_COMMAND_AND_TRAINER = Rule(
 )
 RULE_SHARED_MEMORY = Rule(
     f"!has(self.network.sharedMemory) || {_TEMPLATE_CONTAINERS}.all(c, {_IS_TRAINER} && has(c.resources) && "
-    "has(c.resources.limits) && 'memory' in c.resources.limits ? "
-    "quantity(self.network.sharedMemory).isLessThan(quantity(string(c.resources.limits['memory']))) : true)",
+    "has(c.resources.limits) && has(c.resources.limits.memory) ? "
+    "quantity(self.network.sharedMemory).isLessThan(quantity(string(c.resources.limits.memory))) : true)",
     SHARED_MEMORY,
     ".network.sharedMemory",
 )
 
 
 class _Seen(ApiModel):
-    """A part of the template of which only some fields are declared."""
+    """A part of the template of which only some fields are declared. None has a default: nothing is written into it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -72,16 +72,20 @@ class _Env(_Seen):
     name: str = Field(min_length=1, max_length=128)
 
 
+class _Limits(_Seen):
+    memory: int | Annotated[str, Field(max_length=32)] | None = None
+
+
 class _Resources(_Seen):
-    limits: dict[str, int | str] = Field(default_factory=dict, max_length=32)
+    limits: _Limits = Field(default_factory=_Limits)
 
 
 class _Container(_Seen):
     name: str = Field(min_length=1, max_length=63)
-    command: tuple[str, ...] = Field(default=(), max_length=1024)
-    args: tuple[str, ...] = Field(default=(), max_length=1024)
-    env: tuple[_Env, ...] = Field(default=(), max_length=256, json_schema_extra=rules(RULE_RESERVED))
-    resources: _Resources = _Resources()
+    command: tuple[str, ...] = Field(default_factory=tuple, max_length=1024)
+    args: tuple[str, ...] = Field(default_factory=tuple, max_length=1024)
+    env: tuple[_Env, ...] = Field(default_factory=tuple, max_length=256, json_schema_extra=rules(RULE_RESERVED))
+    resources: _Resources = Field(default_factory=_Resources)
 
 
 class _PodSpec(_Seen):
@@ -94,7 +98,7 @@ class _PodSpec(_Seen):
             "x-kubernetes-list-map-keys": ["name"],
         },
     )
-    restart_policy: Literal["Never"] = "Never"
+    restart_policy: Literal["Never"] | None = None
 
 
 class _Template(_Seen):
