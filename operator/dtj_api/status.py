@@ -14,8 +14,8 @@ from .base import StatusModel
 from .names import Phase
 from .scalars import Measure, Timestamp
 
-COUNTED_PODS = 256
-"""Uids of counted pods that are remembered. A pod is deleted once it is counted, so few are ever live at once."""
+MAX_PODS = 10_001
+"""Most pods of one job: its workers and its store."""
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 Text = Annotated[str, Field(max_length=32768)]
@@ -92,9 +92,25 @@ class StoreStatus(StatusModel):
     """The rendezvous store that the current incarnation meets at."""
 
     address: str = ""
-    """`<ip>:<port>`."""
+    """`<ip>:<port>`; empty until the members of the current incarnation are told to meet there."""
     uid: str = ""
     """Uid of the store's pod. Another pod under the same name is another store, hence another incarnation."""
+
+
+class KnownPod(StatusModel):
+    """A worker pod that the job counts on. Its absence is an end that has to be counted."""
+
+    index: int
+    uid: str
+    incarnation: int = 0
+    """The incarnation that it was created in."""
+
+
+class SaveRequest(StatusModel):
+    """A checkpoint that was asked for before a resize."""
+
+    id: str
+    requested_at: Timestamp
 
 
 class JobStatus(StatusModel):
@@ -108,14 +124,26 @@ class JobStatus(StatusModel):
     """Label selector of the worker pods, for the scale subresource."""
     incarnation: int = 0
     """Bumped when all agents must meet anew; never reused. 0: nobody has met yet."""
+    incarnation_at: Timestamp | None = None
+    """When the current incarnation was begun."""
+    oldest_incarnation: int = 0
+    """Pods created in an incarnation below this one belong to a stretch before a suspension: they are deleted."""
     members: tuple[int, ...] = ()
     """Indices of the workers that meet in this incarnation, ascending."""
     min_members: int = 0
     """Members that are enough for the incarnation to form; what `meet` says."""
+    finished_members: tuple[int, ...] = ()
+    """Members whose ranks have all exited 0 in this incarnation, ascending. Such a pod is not replaced when it goes."""
+    save: SaveRequest | None = None
+    """The save that a resize waits for."""
     store: StoreStatus = StoreStatus()
+    pods: Annotated[tuple[KnownPod, ...], Field(max_length=MAX_PODS)] = ()
+    """The worker pods that the job counts on, by index."""
     counted: RoundCursor = RoundCursor()
-    counted_pods: Annotated[tuple[str, ...], Field(max_length=COUNTED_PODS)] = ()
-    """Uids of pods whose end has been counted, oldest first."""
+    counted_pods: Annotated[tuple[str, ...], Field(max_length=MAX_PODS)] = ()
+    """Uids of pods whose end has been counted and whose objects are still there."""
+    create_after: Timestamp | None = None
+    """No lost pod is replaced before this: the back-off of `failurePolicy.backoff`."""
     restarts: Restarts = Restarts()
     progress: JobProgress = JobProgress()
     checkpoint: CheckpointStatus = CheckpointStatus()
@@ -128,6 +156,8 @@ class JobStatus(StatusModel):
     """Time on the deadline's clock before `resumedAt`: it stops while suspended."""
     template_hash: str = ""
     """Digest of the pod template that the current pods were made from."""
+    updated_at: Timestamp | None = None
+    """When the operator last wrote this status."""
 
     def condition(self, kind: str) -> JobCondition | None:
         """The condition of one type, or None."""

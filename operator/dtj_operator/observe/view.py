@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Self
+from typing import ClassVar
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
@@ -67,14 +67,18 @@ class PodView:
     message: str = ""
     """`status.message`."""
     disruption: str = ""
-    """Reason of condition DisruptionTarget=True: EvictionByEvictionAPI, PreemptionByScheduler, DeletionByTaintManager..."""
+    """Reason of condition DisruptionTarget=True: EvictionByEvictionAPI, PreemptionByScheduler, ..."""
     deletion_at: float | None = None
     """`metadata.deletionTimestamp` as it stands: the end of the grace period. None: nobody deletes the pod."""
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node on which one of the job's pods is. A node that a pod names and that is not in the view does not exist."""
+    """A node on which one of the job's pods is. Of a node that is not in the view nothing is known.
+
+    A node whose object does not exist while a pod names it: `ready` False, `not_ready_since` when the operator first
+    noticed. So one that is registered anew, or that the watch brings a moment after the pod, costs no pod.
+    """
 
     name: str
     ready: bool
@@ -112,11 +116,16 @@ class DryRun:
     """`plan.admission.template_hash` of the spec that was tried."""
     refused: str = ""
     """The API server's message (for instance of a 422, or a 403 of an admission policy); empty: it would be created."""
+    at: float = 0.0
+    """When it answered. A refusal is tried again later: a quota or a policy may have changed."""
 
 
 @dataclass(frozen=True)
 class JobView:
     """One job and all that belongs to it, at one moment."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="constants")
+    """A loss may be NaN: that is worth recording."""
 
     now: float
     name: str
@@ -131,7 +140,7 @@ class JobView:
     deleting: bool = False
     """`metadata.deletionTimestamp` is set: the garbage collector does the rest."""
     managed_by: str = ""
-    """`spec.managedBy` as stored (read without the model, so that an unreadable spec of somebody else is left alone)."""
+    """`spec.managedBy` as stored, read without the model: an unreadable spec of somebody else is left alone."""
     status: JobStatus = field(default_factory=JobStatus)
     """As stored; an empty one when there is none yet or it cannot be read."""
     pods: tuple[PodView, ...] = ()
@@ -139,24 +148,22 @@ class JobView:
     foreign: tuple[str, ...] = ()
     """Names that the job needs and somebody else's objects have, as `Pod/ner-worker-0000`."""
     nodes: tuple[NodeView, ...] = ()
-    nodes_known: bool = True
-    """False before the first list of nodes came: then no node counts as gone."""
     reports: dict[str, Reported] = field(default_factory=dict)
     """Pod uid to the launcher's latest report."""
     dry_run: DryRun | None = None
 
     def to_json(self) -> str:
         """The view as JSON, keys in the order of the fields."""
-        return _adapter().dump_json(self, by_alias=True, exclude_none=True, indent=1).decode()
+        return _adapter().dump_json(self, by_alias=True, indent=1).decode()
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    @staticmethod
+    def from_json(text: str | bytes) -> JobView:
         """Read what `to_json` wrote.
 
         Raises:
             pydantic.ValidationError: not a view; the text names each field.
         """
-        return _adapter().validate_json(text)  # type: ignore[return-value]
+        return _adapter().validate_json(text)
 
 
 @cache
