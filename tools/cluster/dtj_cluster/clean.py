@@ -1,0 +1,136 @@
+"""The end of a cluster, however its last run ended.
+
+Everything is found twice: by what the cluster recorded (pids, its network's number) and by what only it can have left (processes
+that carry its folder in their environment, links labelled with it, mounts below it, control groups of its name). So
+clearing after a hard kill is the same code as `down`, and a neighbour's things match neither.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dtj_cluster import cgroups, network, preflight
+from dtj_cluster.network import Network
+from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id, marked
+from dtj_cluster.state import Paths, Phase, State, clusters
+
+KEPT = frozenset({"nodes", "volume", "logs", "lock"})
+_GRACE = 8.0
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What is there of a cluster on this machine."""
+
+    processes: list[ProcessIdentity] = field(default_factory=list)
+    mounts: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    control_groups: list[Path] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.processes or self.mounts or self.links or self.control_groups)
+
+
+def together(work: Iterable[Callable[[], None]]) -> None:
+    """Run all side by side; the first failure is raised when all have ended."""
+    with ThreadPoolExecutor(16) as pool:
+        for future in [pool.submit(one) for one in work]:
+            future.result()
+
+
+def mounts_below(root: Path, mountinfo: str) -> list[str]:
+    """The mount points below ``root`` in a /proc/PID/mountinfo text, innermost first."""
+    points = [line.split()[4].replace("\\040", " ") for line in mountinfo.splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{root}/")]
+
+
+def own_links(root: Path, links: list[dict[str, object]]) -> list[str]:
+    """The links of ``ip -json link`` that belong to the cluster in ``root``: its bridge by its label, and what hangs on that."""
+    bridges = [str(link["ifname"]) for link in links if link.get("ifalias") == network.alias(root)]
+    return [*(str(link["ifname"]) for link in links if link.get("master") in bridges), *bridges]
+
+
+def find(paths: Paths, state: State) -> Leftovers:
+    """What there is of the cluster on this machine now."""
+    links = [] if state.network is None else own_links(paths.root, json.loads(network.run("ip", "-json", "link")))
+    return Leftovers(
+        processes=marked(paths.root),
+        mounts=mounts_below(paths.root, Path("/proc/self/mountinfo").read_text()),
+        links=links,
+        control_groups=[] if state.network is None else cgroups.left(state.name),
+    )
+
+
+def intact(paths: Paths, state: State) -> bool:
+    """True when the last `up` came to its end and what it started as the control plane still runs."""
+    processes = ProcessTable(paths.root)
+    return state.phase is Phase.UP and state.boot == boot_id() and all(processes.find(name) for name in ("etcd", "apiserver"))
+
+
+def clear(paths: Paths, state: State) -> None:
+    """Stop and remove all there is of the cluster, the files in `KEPT` apart."""
+    state = state.model_copy(update={"phase": Phase.STOPPING})
+    paths.save(state)
+    processes = ProcessTable(paths.root)
+    # A node's first process takes all others of the node with it; the control plane goes after, so that nothing is rescheduled meanwhile.
+    together([lambda name=name: processes.stop(name, 0) for name in processes.alive() if name.endswith("-init")])  # type: ignore[misc]
+    together([lambda name=name: processes.stop(name, _GRACE) for name in processes.alive()])  # type: ignore[misc]
+    left = find(paths, state)
+    together([lambda one=one: one.end(0) for one in left.processes])  # type: ignore[misc]
+    for point in left.mounts:
+        network.run("umount", "--lazy", point, check=False)
+    if state.network is not None:
+        for link in left.links:
+            if network.link_exists(link):
+                network.run("ip", "link", "delete", link, check=False)
+        network.registry_rule_down(Network(state.network))
+        cgroups.remove(state.name)
+        _restore_machine(paths, state)
+    _remove_run_files(paths)
+
+
+def _restore_machine(paths: Paths, state: State) -> None:
+    """Put back what the kubelets changed, unless nodes of another cluster still run: the last one down hands it back."""
+    others = [other for one in clusters() if one != paths and (other := one.load()) is not None and other.network is not None and other.boot == boot_id()]
+    if not others:
+        preflight.restore_kernel(state.kernel)
+        preflight.remove_folders(state.folders)
+
+
+def _remove_run_files(paths: Paths) -> None:
+    for node in paths.node("x").parent.glob("*"):
+        for entry in node.iterdir():
+            if entry.name != "containerd":
+                _remove(entry)
+    for entry in paths.root.iterdir():
+        if entry.name not in KEPT and entry != paths.file:
+            _remove(entry)
+    paths.file.unlink(missing_ok=True)
+
+
+def remove_files(paths: Paths) -> None:
+    """Remove the cluster's folder with all that is in it."""
+    shutil.rmtree(paths.root, ignore_errors=True)
+
+
+def clear_orphans() -> None:
+    """Clear the clusters whose owner has died without saying goodbye."""
+    for paths in clusters():
+        state = paths.load()
+        if state is not None and state.owner is not None and not state.owner.alive():
+            with paths.locked():
+                clear(paths, state)
+                if state.options.control_plane_only:
+                    remove_files(paths)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

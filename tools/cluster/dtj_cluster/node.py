@@ -1,0 +1,287 @@
+"""One real node: containerd, kubelet, kube-proxy and the NetworkPolicy firewall in namespaces of their own.
+
+See `node_init` for why a node is a set of namespaces. Its programs see the machine's file system, so all their files lie in the
+node's folder, at the same paths inside and outside; containerd's socket is reached from the machine for that reason.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtj_cluster import cgroups
+from dtj_cluster import network as net
+from dtj_cluster import node_init, pki
+from dtj_cluster.api import Api
+from dtj_cluster.errors import ClusterError
+from dtj_cluster.processes import ProcessIdentity, ProcessTable
+from dtj_cluster.state import Options, Paths
+
+PROGRAMS = ("containerd", "containerd-shim-runc-v2", "runc", "ctr", "cni", "kubelet", "kube-proxy", "kube-router", "ipset", "iptables", "conntrack", "mount", "ip", "nsenter")
+PAUSE_IMAGE = "localhost/pause:1"
+GPU = "nvidia.com/gpu"
+_KEPT = {"containerd"}
+
+
+@dataclass(frozen=True)
+class NodeHandle:
+    """What others need to put images into a node."""
+
+    name: str
+    address: str
+    directory: Path
+
+    @property
+    def containerd_socket(self) -> Path:
+        """The socket of the node's containerd; images of pods are in its namespace `k8s.io`."""
+        return self.directory / "containerd.sock"
+
+    @property
+    def containerd_root(self) -> Path:
+        """Where its images are on disk; kept by `down`."""
+        return self.directory / "containerd"
+
+
+def node_name(number: int) -> str:
+    """The name of node ``number``."""
+    return f"node-{number}"
+
+
+def node_number(name: str) -> int:
+    """The number of the node called ``name``. Raises ClusterError for another name."""
+    prefix, _, number = name.partition("-")
+    if prefix != "node" or not number.isdigit():
+        raise ClusterError(f"there is no node {name!r}", "Nodes are called node-0, node-1 and so on; `cluster status` lists them.")
+    return int(number)
+
+
+class Node:
+    """Node ``number`` of the cluster in ``paths``."""
+
+    def __init__(
+        self, number: int, cluster: str, paths: Paths, processes: ProcessTable, programs: Mapping[str, Path], options: Options, network: net.Network
+    ) -> None:
+        self.number, self.name = number, node_name(number)
+        self._cluster, self._paths, self._processes, self._programs = cluster, paths, processes, programs
+        self._options, self._network = options, network
+        self.handle = NodeHandle(self.name, network.node(number), paths.node(self.name))
+
+    def _process(self, program: str) -> str:
+        return f"{self.name}-{program}"
+
+    @property
+    def init(self) -> ProcessIdentity | None:
+        """The node's first process, None when the node is off."""
+        return self._processes.find(self._process("init"))
+
+    def running(self, program: str = "kubelet") -> bool:
+        """True while the node's ``program`` runs."""
+        return self._processes.find(self._process(program)) is not None
+
+    def power_on(self) -> None:
+        """Make the namespaces, the link and containerd; nothing happens when they are there."""
+        folder = self.handle.directory
+        init = self.init
+        if init is None:
+            self._clear_run()
+            for name in {*node_init.PLACES.values(), "containerd"}:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            cgroups.create(self._cluster, self.name)
+            init = self._processes.start(
+                self._process("init"),
+                ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--propagation", "slave", "--",
+                 sys.executable, "-I", "-S", node_init.__file__, str(folder), self.name],
+            )  # fmt: skip
+            self._processes.wait_for(self._process("init"), (folder / "ready").exists, "the namespaces", 20)
+            net.attach_node(self._network, self.number, init, self._options.nodes)
+        net.route_neighbours(self._network, self.number, init, range(self._options.nodes))
+        self._configure()
+        self._processes.start(self._process("containerd"), [str(self._programs["containerd"]), "--config", str(folder / "containerd.toml"), "--log-level=warn"], inside=init)
+        self._processes.wait_for(self._process("containerd"), lambda: _listens(self.handle.containerd_socket), "its socket")
+
+    def join(self, api: Api) -> None:
+        """Start the kubelet and its companions; wait until the node is Ready."""
+        init = self.init
+        if init is None:
+            raise ClusterError(f"{self.name} is off", f"Run `cluster start-node {self.name}`.")
+        api.create("/api/v1/nodes", self._object())
+        kubelet = self._process("kubelet")
+        # A node that was killed a moment ago still counts as Ready: only a newer report than this one tells anything.
+        before = "" if self.running() else self._report(api)[1]
+        folder = self.handle.directory
+        self._processes.start(
+            kubelet,
+            [str(self._programs["kubelet"]), f"--config={folder / 'kubelet.json'}", f"--kubeconfig={self._paths.component(self.name)}",
+             f"--hostname-override={self.name}", f"--node-ip={self.handle.address}", "--v=1"],
+            inside=init,
+        )  # fmt: skip
+        self._processes.start(
+            self._process("kube-proxy"), [str(self._programs["kube-proxy"]), f"--config={folder / 'kube-proxy.json'}"], inside=init
+        )
+        self._processes.start(
+            self._process("kube-router"),
+            net.kube_router_argv(self._programs["kube-router"], self.name, self._network, self._paths.component("network")),
+            inside=init,
+        )
+        self._processes.wait_for(kubelet, lambda: self._report(api)[0] and self._report(api)[1] != before, "readiness of the node")
+        if self._options.gpus_per_node:
+            # The kubelet sets resources that it does not know to zero when it registers; so this comes after.
+            count = str(self._options.gpus_per_node)
+            api.patch(f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {GPU: count}, "allocatable": {GPU: count}}})
+
+    def ready(self, api: Api) -> bool:
+        """True when the API server calls the node Ready."""
+        return self._report(api)[0]
+
+    def _report(self, api: Api) -> tuple[bool, str]:
+        """Whether the node is Ready, and when its kubelet last said so."""
+        node = api.get(f"/api/v1/nodes/{self.name}") or {}
+        for condition in node.get("status", {}).get("conditions", []):
+            if condition["type"] == "Ready":
+                return condition["status"] == "True", condition.get("lastHeartbeatTime") or ""
+        return False, ""
+
+    def stop_kubelet(self) -> None:
+        """End the kubelet only: containers go on, the control plane loses sight of them."""
+        self._processes.stop(self._process("kubelet"))
+
+    def power_off(self) -> None:
+        """Kill everything on the node at once, as a power cut does."""
+        init = self.init
+        if init is not None:
+            init.end(0)
+        for program in ("kubelet", "kube-proxy", "kube-router", "containerd", "init"):
+            self._processes.stop(self._process(program), 0)
+        cgroups.remove(self._cluster, self.name)
+        self._clear_run()
+
+    def remove_files(self, images_too: bool) -> None:
+        """Remove the folder of a node that is off; its image store stays unless ``images_too``."""
+        if images_too:
+            shutil.rmtree(self.handle.directory, ignore_errors=True)
+        elif self.handle.directory.is_dir():
+            for entry in self.handle.directory.iterdir():
+                if entry.name not in _KEPT:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _clear_run(self) -> None:
+        for name in ("ready", "containerd.sock", "containerd.sock.ttrpc"):
+            (self.handle.directory / name).unlink(missing_ok=True)
+
+    def _object(self) -> dict[str, object]:
+        pods = str(self._network.pods(self.number))
+        return {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}},
+            # The firewall needs the pod range on the object, and exits without it.
+            "spec": {"podCIDR": pods, "podCIDRs": [pods]},
+        }
+
+    def _configure(self) -> None:
+        folder, network = self.handle.directory, self._network
+        authority = pki.Authority(self._paths.pki)
+        authority.issue(self.name, pki.node(self.name, self.handle.address))
+        authority.kubeconfig(self.name, f"https://{network.host}:{net.API_PORT}", self._paths.component(self.name))
+        (folder / "resolv.conf").write_text(f"nameserver {network.host}\n")
+        (folder / "containerd.toml").write_text(containerd_config(self.handle, self._programs))
+        registry = folder / "registries" / f"127.0.0.1:{net.REGISTRY_PORT}"
+        registry.mkdir(parents=True, exist_ok=True)
+        (registry / "hosts.toml").write_text(registry_config(network))
+        conflist = folder / "cni.d" / "10-pods.conflist"
+        conflist.parent.mkdir(exist_ok=True)
+        conflist.write_text(json.dumps(cni_config(network, self.number)))
+        (folder / "kubelet.json").write_text(json.dumps(kubelet_config(self.handle, self._cluster, authority, network), indent=1))
+        (folder / "kube-proxy.json").write_text(json.dumps(net.kube_proxy_config(self.name, self._paths.component("proxy")), indent=1))
+
+
+def containerd_config(handle: NodeHandle, programs: Mapping[str, Path]) -> str:
+    """containerd of one node. `restrict_oom_score_adj`: machines without CAP_SYS_RESOURCE start no container otherwise."""
+    return f"""\
+version = 2
+root = "{handle.containerd_root}"
+state = "/run/containerd"
+[grpc]
+  address = "{handle.containerd_socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{programs['cni']}"
+    conf_dir = "{handle.directory / 'cni.d'}"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{handle.directory / 'registries'}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+
+
+def registry_config(network: net.Network) -> str:
+    """Where the node finds the registry that the machine calls 127.0.0.1."""
+    server = f"http://{network.host}:{net.REGISTRY_PORT}"
+    return f'server = "{server}"\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
+def cni_config(network: net.Network, number: int) -> dict[str, object]:
+    """Pods of one node: a bridge in the node, addresses of its range, host ports. No masquerading: NetworkPolicy needs the pods' own addresses."""
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": str(network.pods(number))}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+    return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+
+
+def kubelet_config(handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network) -> dict[str, object]:
+    """The kubelet of one node; what differs from the defaults is what a shared, disk-poor machine with either cgroup version needs."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "failCgroupV1": False,
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroups.name(cluster, handle.name)}",
+        "failSwapOn": False,
+        "enforceNodeAllocatable": [],
+        "localStorageCapacityIsolation": False,
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # Images were brought in by hand and cannot be pulled again: never collect them.
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(authority.certificate)}},
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(authority.file(handle.name, "crt")),
+        "tlsPrivateKeyFile": str(authority.file(handle.name, "key")),
+        "address": handle.address,
+        "clusterDomain": "cluster.local",
+        "clusterDNS": [network.host],
+        "resolvConf": str(handle.directory / "resolv.conf"),
+        "containerRuntimeEndpoint": f"unix://{handle.containerd_socket}",
+        "serializeImagePulls": False,
+        "maxPods": 200,
+        "syncFrequency": "10s",
+        "nodeStatusUpdateFrequency": "2s",
+        "nodeLeaseDurationSeconds": 20,
+    }
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
