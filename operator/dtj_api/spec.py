@@ -275,7 +275,7 @@ def _only_while_suspended(field: str, optional: bool = False) -> Rule:
     same = f"self.{field} == oldSelf.{field}"
     if optional:
         same = f"(has(self.{field}) ? has(oldSelf.{field}) && {same} : !has(oldSelf.{field}))"
-    return Rule(f"self.suspend || oldSelf.suspend || {same}", f"{field}: {WHILE_SUSPENDED}")
+    return Rule(f"self.suspend || oldSelf.suspend || {same}", f"{field}: {WHILE_SUSPENDED}", f".{field}")
 
 
 class JobSpec(ApiModel):
@@ -285,7 +285,7 @@ class JobSpec(ApiModel):
         RULE_NO_COMMAND,
         RULE_COMMAND_AND_TRAINER,
         RULE_SHARED_MEMORY,
-        Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}"),
+        Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}", ".checkpoint"),
         _only_while_suspended("workers.processesPerWorker"),
         _only_while_suspended("launcher"),
         _only_while_suspended("rendezvous"),
