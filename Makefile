@@ -71,6 +71,7 @@ bench: setup  ## benchmarks: each prints its figure beside its floor or peer
 
 .PHONY: generate
 generate: setup  ## write the generated files anew: the CRD and the manifest reference
+	$(RUN) python -m dtj_api.crd
 	$(RUN) python docs/reference.py
 
 .PHONY: docs
