@@ -1,7 +1,7 @@
 """A few calls to the API server, for the tool's own needs.
 
-The full client takes longer to import than the control plane takes to answer; the tool only reads, creates and patches a
-handful of objects, so the standard library's HTTP does.
+The full client takes longer to import than the control plane takes to answer; the tool only reads, creates and
+patches a handful of objects, so the standard library's HTTP does.
 """
 
 from __future__ import annotations
@@ -56,10 +56,17 @@ class Api:
         if status != 404:
             self._checked("DELETE", path, status, body)
 
-    def _call(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> tuple[int, bytes]:
+    def _call(
+        self, method: str, path: str, body: Object | None = None, kind: str = "application/json"
+    ) -> tuple[int, bytes]:
         connection = http.client.HTTPSConnection(self._host, self._port, context=self._context, timeout=_TIMEOUT)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": kind, "Accept": "application/json"})
+            connection.request(
+                method,
+                path,
+                None if body is None else json.dumps(body),
+                {"Content-Type": kind, "Accept": "application/json"},
+            )
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -68,6 +75,8 @@ class Api:
     @staticmethod
     def _checked(method: str, path: str, status: int, body: bytes) -> Object:
         if status >= 300:
-            raise ClusterError(f"{method} {path}: the API server answered {status}: {body.decode(errors='replace')[:500]}")
+            raise ClusterError(
+                f"{method} {path}: the API server answered {status}: {body.decode(errors='replace')[:500]}"
+            )
         answer: Object = json.loads(body)
         return answer

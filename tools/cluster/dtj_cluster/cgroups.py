@@ -1,8 +1,8 @@
 """The control group folders of the nodes.
 
-Two kubelets on one machine need a root of their own each (`/dtj-<cluster>/<node>`). The kubelet makes its folders below that
-root but not the root itself; and in version 1 a cpuset folder is born empty, so that no container starts in it
-until cpus and mems are copied from above.
+Two kubelets on one machine need a root of their own each (`/dtj-<cluster>/<node>`). The kubelet makes its folders
+below that root but not the root itself; and in version 1 a cpuset folder is born empty, so that no container starts
+in it until cpus and mems are copied from above.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ def hierarchies() -> list[Path]:
     """The mounted hierarchies: one with version 2, one a controller with version 1."""
     if (_ROOT / "cgroup.controllers").exists():
         return [_ROOT]
-    return sorted(entry for entry in _ROOT.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists())
+    return sorted(
+        entry
+        for entry in _ROOT.iterdir()
+        if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()
+    )
 
 
 def create(cluster: str, node: str) -> None:
@@ -48,12 +52,17 @@ def left(cluster: str) -> list[Path]:
 
 
 def remove(cluster: str, node: str | None = None, timeout: float = 10) -> None:
-    """Remove the folders of ``cluster``, or of one node. Raises ClusterError when processes stay in them longer than ``timeout`` seconds."""
+    """Remove the folders of ``cluster``, or of one node. Raises ClusterError when processes stay in them longer than
+    ``timeout`` seconds.
+    """
     deadline = time.monotonic() + timeout
-    while busy := [folder for hierarchy in hierarchies() if not _remove_tree(folder := hierarchy / name(cluster, node))]:
+    while busy := [
+        folder for hierarchy in hierarchies() if not _remove_tree(folder := hierarchy / name(cluster, node))
+    ]:
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"control group {busy[0]} cannot be removed: processes are still in it", f"See `find {busy[0]} -name cgroup.procs | xargs cat`, then run the command again."
+                f"control group {busy[0]} cannot be removed: processes are still in it",
+                f"See `find {busy[0]} -name cgroup.procs | xargs cat`, then run the command again.",
             )
         time.sleep(0.05)
 

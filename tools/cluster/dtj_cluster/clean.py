@@ -1,8 +1,8 @@
 """The end of a cluster, however its last run ended.
 
-Everything is found twice: by what the cluster recorded (pids, its network's number) and by what only it can have left (processes
-that carry its folder in their environment, links labelled with it, mounts below it, control groups of its name). So
-clearing after a hard kill is the same code as `down`, and a neighbour's things match neither.
+Everything is found twice: by what the cluster recorded (pids, its network's number) and by what only it can have left
+(processes that carry its folder in their environment, links labelled with it, mounts below it, control groups of its
+name). So clearing after a hard kill is the same code as `down`, and a neighbour's things match neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dtj_cluster import cgroups, network, preflight
@@ -20,7 +21,6 @@ from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id, marked
 from dtj_cluster.state import Paths, Phase, State, clusters
 
 KEPT = frozenset({"nodes", "volume", "logs", "lock"})
-_GRACE = 8.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def mounts_below(root: Path, mountinfo: str) -> list[str]:
 
 
 def own_links(root: Path, links: list[dict[str, object]]) -> list[str]:
-    """The links of ``ip -json link`` that belong to the cluster in ``root``: its bridge by its label, and what hangs on that."""
+    """The links of ``ip -json link`` that belong to the cluster in ``root``: its bridge by its label, and what hangs
+    on that.
+    """
     bridges = [str(link["ifname"]) for link in links if link.get("ifalias") == network.alias(root)]
     return [*(str(link["ifname"]) for link in links if link.get("master") in bridges), *bridges]
 
@@ -69,7 +71,11 @@ def find(paths: Paths, state: State) -> Leftovers:
 def intact(paths: Paths, state: State) -> bool:
     """True when the last `up` came to its end and what it started as the control plane still runs."""
     processes = ProcessTable(paths.root)
-    return state.phase is Phase.UP and state.boot == boot_id() and all(processes.find(name) for name in ("etcd", "apiserver"))
+    return (
+        state.phase is Phase.UP
+        and state.boot == boot_id()
+        and all(processes.find(name) for name in ("etcd", "apiserver"))
+    )
 
 
 def clear(paths: Paths, state: State) -> None:
@@ -77,11 +83,12 @@ def clear(paths: Paths, state: State) -> None:
     state = state.model_copy(update={"phase": Phase.STOPPING})
     paths.save(state)
     processes = ProcessTable(paths.root)
-    # A node's first process takes all others of the node with it; the control plane goes after, so that nothing is rescheduled meanwhile.
-    together([lambda name=name: processes.stop(name, 0) for name in processes.alive() if name.endswith("-init")])  # type: ignore[misc]
-    together([lambda name=name: processes.stop(name, _GRACE) for name in processes.alive()])  # type: ignore[misc]
+    # A node's first process takes all others of the node with it. Nothing is asked to end nicely, since its data goes
+    # too.
+    for names in ([name for name in processes.alive() if name.endswith("-init")], list(processes.alive())):
+        together([partial(processes.stop, name) for name in names])
     left = find(paths, state)
-    together([lambda one=one: one.end(0) for one in left.processes])  # type: ignore[misc]
+    together([partial(one.end, 0) for one in left.processes])
     for point in left.mounts:
         network.run("umount", "--lazy", point, check=False)
     if state.network is not None:
@@ -95,8 +102,14 @@ def clear(paths: Paths, state: State) -> None:
 
 
 def _restore_machine(paths: Paths, state: State) -> None:
-    """Put back what the kubelets changed, unless nodes of another cluster still run: the last one down hands it back."""
-    others = [other for one in clusters() if one != paths and (other := one.load()) is not None and other.network is not None and other.boot == boot_id()]
+    """Put back what the kubelets changed, unless nodes of another cluster still run: the last one down hands it
+    back.
+    """
+    others = [
+        other
+        for one in clusters()
+        if one != paths and (other := one.load()) is not None and other.network is not None and other.boot == boot_id()
+    ]
     if not others:
         preflight.restore_kernel(state.kernel)
         preflight.remove_folders(state.folders)

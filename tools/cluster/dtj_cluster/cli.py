@@ -14,7 +14,9 @@ from dtj_cluster.status import Status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 with a message when something foreseeable failed, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 1 with a message when something foreseeable failed, 130 when
+    interrupted.
+    """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.run
     try:
@@ -29,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cluster", description="A real local Kubernetes cluster without Docker: for tests, demos and CI.")
+    parser = argparse.ArgumentParser(
+        prog="cluster", description="A real local Kubernetes cluster without Docker: for tests, demos and CI."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -40,16 +44,35 @@ def _parser() -> argparse.ArgumentParser:
 
     up = add("up", _up, "start it, or what is missing of it")
     up.add_argument("--nodes", type=int, default=2, help="real nodes, a kubelet and a containerd each (default: 2)")
-    up.add_argument("--fake-nodes", type=int, default=0, help="nodes that exist in the API only, for scale (default: 0)")
-    up.add_argument("--control-plane-only", action="store_true", help="etcd, API server, controllers and scheduler; needs no root")
-    up.add_argument("--gpus-per-node", type=int, default=0, help="how many nvidia.com/gpu each real node claims to have (default: 0)")
-    up.add_argument("--client-qps", type=int, help="client limit of controllers and scheduler, for benchmarks (default: theirs)")
+    up.add_argument(
+        "--fake-nodes", type=int, default=0, help="nodes that exist in the API only, for scale (default: 0)"
+    )
+    up.add_argument(
+        "--control-plane-only", action="store_true", help="etcd, API server, controllers and scheduler; needs no root"
+    )
+    up.add_argument(
+        "--gpus-per-node",
+        type=int,
+        default=0,
+        help="how many nvidia.com/gpu each real node claims to have (default: 0)",
+    )
+    up.add_argument(
+        "--client-qps", type=int, help="client limit of controllers and scheduler, for benchmarks (default: theirs)"
+    )
     down = add("down", _down, "stop it; images and the shared volume stay on disk")
     down.add_argument("--purge", action="store_true", help="remove images and the shared volume too")
     status = add("status", _status, "what runs")
     status.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    add("kubeconfig", lambda options: print(_cluster(options).kubeconfig), "print the path of the administrator's kubeconfig")
-    load = add("load-image", lambda options: images.load(options.image, _cluster(options).nodes), "put an image into all real nodes")
+    add(
+        "kubeconfig",
+        lambda options: print(_cluster(options).kubeconfig),
+        "print the path of the administrator's kubeconfig",
+    )
+    load = add(
+        "load-image",
+        lambda options: images.load(options.image, _cluster(options).nodes),
+        "put an image into all real nodes",
+    )
     load.add_argument("image", metavar="NAME")
     for name, run, text in (
         ("stop-node", Cluster.stop_node, "end a node's kubelet; its containers go on"),
@@ -58,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, lambda options, run=run: run(_cluster(options), options.node), text)  # type: ignore[misc]
         command.add_argument("node", metavar="NAME")
-    claim = add("claim", lambda options: print(_cluster(options).claim(options.namespace, options.claim)), "make a ReadWriteMany claim on the shared volume; prints its folder")
+    claim = add(
+        "claim",
+        lambda options: print(_cluster(options).claim(options.namespace, options.claim)),
+        "make a ReadWriteMany claim on the shared volume; prints its folder",
+    )
     claim.add_argument("claim", metavar="NAME")
     claim.add_argument("-n", "--namespace", default="default")
     return parser

@@ -1,12 +1,14 @@
 """The cluster as a whole: which part comes when, what runs side by side, and how it all ends.
 
-`up` may be repeated: each part finds what is there. It resumes only a cluster whose last `up` came to its end and whose API server and etcd are
-still the ones it started; anything else is what a hard kill left, and is cleared first. `down` keeps two things on disk, the nodes' image
-stores and the shared volume, so that the next `up` need not unpack gigabytes again; `purge` removes these too.
+`up` may be repeated: each part finds what is there. It resumes only a cluster whose last `up` came to its end and
+whose API server and etcd are still the ones it started; anything else is what a hard kill left, and is cleared first.
+`down` keeps two things on disk, the nodes' image stores and the shared volume, so that the next `up` need not unpack
+gigabytes again; `purge` removes these too.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +28,28 @@ from dtj_cluster.state import Options, Paths, Phase, State, all_locked, clusters
 
 
 class Cluster:
-    """The cluster called ``name``. As a context manager it is up inside and gone after, also when this process is killed (cleared by the next one)."""
+    """The cluster called ``name``. As a context manager it is up inside and gone after, also when this process is
+    killed (cleared by the next one).
+    """
 
-    def __init__(self, name: str = "dtj", *, nodes: int = 2, fake_nodes: int = 0, control_plane_only: bool = False, gpus_per_node: int = 0, client_qps: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "dtj",
+        *,
+        nodes: int = 2,
+        fake_nodes: int = 0,
+        control_plane_only: bool = False,
+        gpus_per_node: int = 0,
+        client_qps: int | None = None,
+    ) -> None:
         self.name = name
         self.paths = Paths.of(name)
         self.options = Options(
-            nodes=0 if control_plane_only else nodes, fake_nodes=fake_nodes, control_plane_only=control_plane_only, gpus_per_node=gpus_per_node, client_qps=client_qps
+            nodes=0 if control_plane_only else nodes,
+            fake_nodes=fake_nodes,
+            control_plane_only=control_plane_only,
+            gpus_per_node=gpus_per_node,
+            client_qps=client_qps,
         )
         self._processes = ProcessTable(self.paths.root)
 
@@ -40,7 +57,9 @@ class Cluster:
         self.up(owner=ProcessIdentity.of(os.getpid()))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.down()
 
     @property
@@ -73,7 +92,11 @@ class Cluster:
     def api(self) -> Api:
         """A client of the running cluster. Raises ClusterError when it is not up."""
         state = self._running()
-        host, port = ("127.0.0.1", state.ports["apiserver"]) if state.network is None else (Network(state.network).host, network.API_PORT)
+        host, port = (
+            ("127.0.0.1", state.ports["apiserver"])
+            if state.network is None
+            else (Network(state.network).host, network.API_PORT)
+        )
         return Api(host, port, self.paths.pki)
 
     @property
@@ -85,7 +108,10 @@ class Cluster:
         """The node called ``name``. Raises ClusterError when there is none."""
         nodes = {one.name: one for one in self._running_nodes()}
         if name not in nodes:
-            raise ClusterError(f"cluster {self.name} has no node {name!r}; it has {', '.join(nodes) or 'none'}", "`cluster status` lists them.")
+            raise ClusterError(
+                f"cluster {self.name} has no node {name!r}; it has {', '.join(nodes) or 'none'}",
+                "`cluster status` lists them.",
+            )
         return nodes[name]
 
     def stop_node(self, name: str) -> None:
@@ -103,7 +129,9 @@ class Cluster:
         _joiner(one, self.api())()
 
     def claim(self, namespace: str, name: str) -> Path:
-        """Make a ReadWriteMany claim ``name`` in ``namespace`` on the shared volume; returns its folder on this machine."""
+        """Make a ReadWriteMany claim ``name`` in ``namespace`` on the shared volume; returns its folder on this
+        machine.
+        """
         return volume.claim(self.api(), self.paths.volume, namespace, name)
 
     def _running(self) -> State:
@@ -120,7 +148,9 @@ class Cluster:
         return [self._node(number, state, programs, Network(state.network)) for number in range(state.options.nodes)]
 
     def _begin(self, owner: ProcessIdentity | None) -> State:
-        """The state to go on from: that of a cluster that is up, or a new one after clearing what is left of the old."""
+        """The state to go on from: that of a cluster that is up, or a new one after clearing what is left of the
+        old.
+        """
         old = self.paths.load()
         if old is not None and clean.intact(self.paths, old):
             self._refuse_changes(old)
@@ -130,11 +160,20 @@ class Cluster:
                 with steps.step(f"cluster {self.name}: clear what an earlier run left"):
                     clean.clear(self.paths, old)
             state = State(
-                name=self.name, boot=boot_id(), phase=Phase.STARTING, options=self.options, owner=owner, ports=control_plane.free_ports(control_plane.PORTS)
+                name=self.name,
+                boot=boot_id(),
+                phase=Phase.STARTING,
+                options=self.options,
+                owner=owner,
+                ports=control_plane.free_ports(control_plane.PORTS),
             )
             if not self.options.control_plane_only:
                 with all_locked():
-                    taken = [one.network for other in clusters() if (one := other.load()) is not None and one.network is not None]
+                    taken = [
+                        one.network
+                        for other in clusters()
+                        if (one := other.load()) is not None and one.network is not None
+                    ]
                     state.network = network.choose(taken, network.in_use()).index
                     state.kernel = preflight.kernel_settings()
                     state.folders = preflight.missing_folders()
@@ -152,7 +191,8 @@ class Cluster:
             changed.append("fewer nodes")
         if changed:
             raise ClusterError(
-                f"cluster {self.name} is up with other options ({', '.join(changed)})", f"Run `cluster down --name {self.name}` first, or use another --name."
+                f"cluster {self.name} is up with other options ({', '.join(changed)})",
+                f"Run `cluster down --name {self.name}` first, or use another --name.",
             )
 
     def _up(self, state: State) -> None:
@@ -192,10 +232,15 @@ class Cluster:
             Path(folder).mkdir(parents=True, exist_ok=True)
         if not network.link_exists(net.bridge):
             network.bridge_up(net, self.paths.root)
-            for port, purpose, kind in ((network.API_PORT, "the API server", SOCK_STREAM), (network.DNS_PORT, "the cluster's DNS", SOCK_DGRAM)):
+            for port, purpose, kind in (
+                (network.API_PORT, "the API server", SOCK_STREAM),
+                (network.DNS_PORT, "the cluster's DNS", SOCK_DGRAM),
+            ):
                 control_plane.require_free(net.host, port, purpose, kind)
 
-    def _start_control_plane(self, parts: control_plane.ControlPlaneParts, programs: dict[str, Path], net: Network | None) -> None:
+    def _start_control_plane(
+        self, parts: control_plane.ControlPlaneParts, programs: dict[str, Path], net: Network | None
+    ) -> None:
         with steps.step("etcd"):
             parts.start_etcd()
         with steps.step("API server"):
@@ -222,3 +267,20 @@ def _joiner(one: Node, api: Api) -> Callable[[], None]:
             one.join(api)
 
     return join
+
+
+class ControlPlane(Cluster):
+    """A control plane without real nodes, for tests: its name is made up unless given, and its files go with it.
+
+    As a context manager it is up inside; any number may be up at once, each on ports of its own. Needs no root.
+    """
+
+    _number = itertools.count()
+
+    def __init__(self, name: str | None = None, *, fake_nodes: int = 0, client_qps: int | None = None) -> None:
+        super().__init__(
+            name or f"test-{os.getpid()}-{next(self._number)}",
+            control_plane_only=True,
+            fake_nodes=fake_nodes,
+            client_qps=client_qps,
+        )

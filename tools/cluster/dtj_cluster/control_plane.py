@@ -1,7 +1,8 @@
 """etcd, the API server, the controller manager and the scheduler, as programs of this machine.
 
-etcd runs without fsync: a test cluster does not outlive its machine. A control plane without nodes listens on the loopback
-at ports that the kernel chose, so that any number of them run side by side; one with nodes listens on their bridge.
+etcd runs without fsync: a test cluster does not outlive its machine. A control plane without nodes listens on the
+loopback at ports that the kernel chose, so that any number of them run side by side; one with nodes listens on their
+bridge.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import http.client
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from dtj_cluster import network as net
 from dtj_cluster import pki
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessTable
+from dtj_cluster.processes import ProcessTable, argv
 from dtj_cluster.state import Options, Paths
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -47,7 +49,7 @@ def require_free(address: str, port: int, purpose: str, kind: socket.SocketKind 
             option = "t" if kind is socket.SOCK_STREAM else "u"
             raise ClusterError(
                 f"port {port} on {address}, needed for {purpose}, cannot be had: {error.strerror}",
-                f"See who has it with `ss -ln{option}p 'sport = :{port}'`, stop that program, then run the command again.",
+                f"See who has it with `ss -ln{option}p 'sport = :{port}'`, stop it, then run the command again.",
             ) from None
 
 
@@ -55,9 +57,21 @@ class ControlPlaneParts:
     """The four programs of one cluster. ``network`` is None for a control plane without nodes."""
 
     def __init__(
-        self, paths: Paths, processes: ProcessTable, programs: Mapping[str, Path], options: Options, ports: Mapping[str, int], network: net.Network | None
+        self,
+        paths: Paths,
+        processes: ProcessTable,
+        programs: Mapping[str, Path],
+        options: Options,
+        ports: Mapping[str, int],
+        network: net.Network | None,
     ) -> None:
-        self._paths, self._processes, self._programs, self._options, self._ports = paths, processes, programs, options, ports
+        self._paths, self._processes, self._programs, self._options, self._ports = (
+            paths,
+            processes,
+            programs,
+            options,
+            ports,
+        )
         self._network = network
         self.host = network.host if network else "127.0.0.1"
         self.port = net.API_PORT if network else ports["apiserver"]
@@ -86,15 +100,20 @@ class ControlPlaneParts:
     def start_etcd(self) -> None:
         """Start etcd and wait until it answers."""
         client, peer = (f"http://127.0.0.1:{self._ports[name]}" for name in ("etcd", "etcd-peer"))
-        self._processes.start(
-            "etcd",
-            [
-                str(self._programs["etcd"]), f"--data-dir={self._paths.root / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
-                f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--quota-backend-bytes=4294967296",
-            ],
-        )  # fmt: skip
-        self._processes.wait_for("etcd", lambda: _answers("http", self._ports["etcd"], "/health"), "an answer on /health")
+        flags = {
+            "data-dir": self._paths.root / "etcd",
+            "unsafe-no-fsync": "true",
+            "log-level": "warn",
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"default={peer}",
+            "quota-backend-bytes": 4 * 2**30,
+        }
+        self._processes.start("etcd", argv(self._programs["etcd"], flags))
+        healthy = partial(_answers, "http", self._ports["etcd"], "/health")
+        self._processes.wait_for("etcd", healthy, "an answer on /health")
 
     def start_api_server(self) -> None:
         """Start the API server and wait until it is ready."""
@@ -106,9 +125,12 @@ class ControlPlaneParts:
         self._processes.start("controller-manager", self._controllers_argv())
         self._processes.start("scheduler", self._scheduler_argv())
         for name in ("scheduler", "controller-manager"):
-            self._processes.wait_for(name, lambda name=name: _answers("https", self._ports[name], "/healthz"), "an answer on /healthz")  # type: ignore[misc]
+            healthy = partial(_answers, "https", self._ports[name], "/healthz")
+            self._processes.wait_for(name, healthy, "an answer on /healthz")
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._processes.wait_for("controller-manager", lambda: self.api().get(account) is not None, "the service account `default`")
+        self._processes.wait_for(
+            "controller-manager", lambda: self.api().get(account) is not None, "the service account `default`"
+        )
 
     def _api_server_argv(self) -> list[str]:
         file, network = self.authority.file, self._network
@@ -135,7 +157,7 @@ class ControlPlaneParts:
             # A loopback address is refused as the endpoint of the service `kubernetes`.
             "endpoint-reconciler-type": "lease" if network else "none",
         }
-        return _argv(self._programs["kube-apiserver"], flags)
+        return argv(self._programs["kube-apiserver"], flags)
 
     def _controllers_argv(self) -> list[str]:
         file = self.authority.file
@@ -143,7 +165,6 @@ class ControlPlaneParts:
             "kubeconfig": self._paths.component("controller-manager"),
             "service-account-private-key-file": file("service-accounts", "key"),
             "root-ca-file": self.authority.certificate,
-            "use-service-account-credentials": "true",
             "leader-elect": "false",
             "bind-address": "127.0.0.1",
             "secure-port": self._ports["controller-manager"],
@@ -153,7 +174,7 @@ class ControlPlaneParts:
             "node-monitor-period": "2s",
             **self._client_limits(),
         }
-        return _argv(self._programs["kube-controller-manager"], flags)
+        return argv(self._programs["kube-controller-manager"], flags)
 
     def _scheduler_argv(self) -> list[str]:
         file = self.authority.file
@@ -166,15 +187,11 @@ class ControlPlaneParts:
             "tls-private-key-file": file("scheduler", "key"),
             **self._client_limits(),
         }
-        return _argv(self._programs["kube-scheduler"], flags)
+        return argv(self._programs["kube-scheduler"], flags)
 
     def _client_limits(self) -> dict[str, object]:
         qps = self._options.client_qps
         return {} if qps is None else {"kube-api-qps": qps, "kube-api-burst": 2 * qps}
-
-
-def _argv(program: Path, flags: Mapping[str, object]) -> list[str]:
-    return [str(program), *(f"--{name}={value}" for name, value in flags.items())]
 
 
 def _answers(scheme: str, port: int, path: str) -> bool:

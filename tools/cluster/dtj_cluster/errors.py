@@ -8,7 +8,9 @@ from __future__ import annotations
 
 
 class ClusterError(Exception):
-    """A foreseeable failure: ``problem`` says what was found, ``remedy`` what to do about it (or ``problem`` says both)."""
+    """A foreseeable failure: ``problem`` says what was found, ``remedy`` what to do about it (or ``problem`` says
+    both).
+    """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(f"{problem}\n{remedy}" if remedy else problem)

@@ -8,6 +8,7 @@ that listens on the loopback. Pods have no way out, since no node has a default 
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
 import socket
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessIdentity, ProcessTable
+from dtj_cluster.processes import ProcessIdentity, ProcessTable, argv, environment
 from dtj_cluster.state import Paths
 
 API_PORT = 6443
 DNS_PORT = 53
 REGISTRY_PORT = 5000
+_FIREWALL_HEALTH = 20244
 _CHOICES = 32
 
 
@@ -75,12 +77,13 @@ class Network:
         return f"{self.bridge}n{number}"
 
 
-def run(*argv: str, check: bool = True) -> str:
+def run(*command: str, check: bool = True) -> str:
     """Run a short command; its output. Raises ClusterError with what it said when it fails."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment())
     if check and done.returncode != 0:
         raise ClusterError(
-            f"`{' '.join(argv)}` failed: {(done.stderr or done.stdout).strip()}", "The cluster needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN on this machine."
+            f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}",
+            "The cluster needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN on this machine.",
         )
     return done.stdout
 
@@ -88,21 +91,29 @@ def run(*argv: str, check: bool = True) -> str:
 def in_use() -> list[ipaddress.IPv4Network]:
     """All ranges that this machine has an address in or a route to, the default route apart."""
     addresses = [
-        f"{info['local']}/{info['prefixlen']}" for link in json.loads(run("ip", "-json", "-4", "address")) for info in link.get("addr_info", []) if "local" in info
+        f"{info['local']}/{info['prefixlen']}"
+        for link in json.loads(run("ip", "-json", "-4", "address"))
+        for info in link.get("addr_info", [])
+        if "local" in info
     ]
     routes = [route["dst"] for route in json.loads(run("ip", "-json", "-4", "route")) if route["dst"] != "default"]
     return [ipaddress.IPv4Network(text, strict=False) for text in [*addresses, *routes]]
 
 
 def choose(taken: Iterable[int], used: Sequence[ipaddress.IPv4Network]) -> Network:
-    """The first network that neither another cluster has taken nor the machine uses. Raises ClusterError when none is left."""
+    """The first network that neither another cluster has taken nor the machine uses. Raises ClusterError when none is
+    left.
+    """
     others = set(taken)
     for index in range(_CHOICES):
         network = Network(index)
-        if index not in others and not any(network.everything.overlaps(one) or network.services.overlaps(one) for one in used):
+        if index not in others and not any(
+            network.everything.overlaps(one) or network.services.overlaps(one) for one in used
+        ):
             return network
     raise ClusterError(
-        f"none of the {_CHOICES} networks 10.88.0.0/16 to 10.{88 + _CHOICES - 1}.0.0/16 (with services in 10.152.0.0/16 and up) is free",
+        f"none of the {_CHOICES} networks from {Network(0).everything} to {Network(_CHOICES - 1).everything} is free, "
+        f"with the service networks from {Network(0).services} that belong to them",
         "See `ip route`; bring clusters down that are not needed (`cluster down --name NAME`).",
     )
 
@@ -132,13 +143,15 @@ def registry_rule_down(network: Network) -> None:
 
 def _rule(network: Network, action: str, check: bool = True) -> bool:
     """A registry on the machine's loopback, reached from the nodes at the bridge's address."""
-    argv = [
-        "iptables", "--wait", "-t", "nat", action, "PREROUTING", "-i", network.bridge, "-d", network.host, "-p", "tcp", "--dport", str(REGISTRY_PORT),
-        "-m", "comment", "--comment", f"dtj-cluster {network.bridge}", "-j", "DNAT", "--to-destination", f"127.0.0.1:{REGISTRY_PORT}",
-    ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    where = f"-i {network.bridge} -d {network.host} -p tcp --dport {REGISTRY_PORT}".split()
+    label = ["-m", "comment", "--comment", f"dtj-cluster {network.bridge}"]
+    target = f"-j DNAT --to-destination 127.0.0.1:{REGISTRY_PORT}".split()
+    command = ["iptables", "--wait", "-t", "nat", action, "PREROUTING", *where, *label, *target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment())
     if check and done.returncode != 0:
-        raise ClusterError(f"`{' '.join(argv)}` failed: {done.stderr.strip()}", "The cluster needs iptables with the nat table.")
+        raise ClusterError(
+            f"`{' '.join(command)}` failed: {done.stderr.strip()}", "The cluster needs iptables with the nat table."
+        )
     return done.returncode == 0
 
 
@@ -147,8 +160,10 @@ def link_exists(name: str) -> bool:
     return Path(f"/sys/class/net/{name}").exists()
 
 
-def attach_node(network: Network, number: int, init: ProcessIdentity, nodes: int) -> None:
-    """Give the node whose first process is ``init`` its leg on the bridge, its address and the ways to its ``nodes`` - 1 neighbours."""
+def attach_node(network: Network, number: int, init: ProcessIdentity) -> None:
+    """Give node ``number``, whose first process is ``init``, its leg on the bridge, its address and the way to
+    services.
+    """
     leg = network.leg(number)
     if link_exists(leg):
         run("ip", "link", "delete", leg)
@@ -160,7 +175,16 @@ def attach_node(network: Network, number: int, init: ProcessIdentity, nodes: int
         "link set eth0 up",
         f"route add {network.services} via {network.host}",
     ]
-    run("nsenter", "--target", str(init.pid), "--net", "--", "sh", "-c", "set -e; " + "; ".join(f"ip {command}" for command in commands))
+    run(
+        "nsenter",
+        "--target",
+        str(init.pid),
+        "--net",
+        "--",
+        "sh",
+        "-c",
+        "set -e; " + "; ".join(f"ip {command}" for command in commands),
+    )
     run("ip", "route", "replace", str(network.pods(number)), "via", network.node(number))
 
 
@@ -168,11 +192,24 @@ def route_neighbours(network: Network, number: int, init: ProcessIdentity, other
     """Tell node ``number`` the way to the pods of the ``others``."""
     for other in others:
         if other != number:
-            run("nsenter", "--target", str(init.pid), "--net", "--", "ip", "route", "replace", str(network.pods(other)), "via", network.node(other))
+            run(
+                "nsenter",
+                "--target",
+                str(init.pid),
+                "--net",
+                "--",
+                "ip",
+                "route",
+                "replace",
+                str(network.pods(other)),
+                "via",
+                network.node(other),
+            )
 
 
 def corefile(network: Network, kubeconfig: Path) -> str:
-    """CoreDNS: the cluster's names with a TTL of one second; any other name does not exist, at once, instead of a time-out.
+    """CoreDNS: the cluster's names with a TTL of one second; any other name does not exist, at once, instead of a
+    time-out.
 
     Two zones, since in one the `template` plugin would answer before the `kubernetes` plugin is asked.
     """
@@ -205,7 +242,9 @@ def start_dns(processes: ProcessTable, program: Path, network: Network, paths: P
 
 
 def _dns_answers(server: str) -> bool:
-    """True when ``server`` answers a question for the address of kubernetes.default.svc.cluster.local without an error."""
+    """True when ``server`` answers a question for the address of kubernetes.default.svc.cluster.local without an
+    error.
+    """
     labels = b"".join(bytes([len(label)]) + label for label in b"kubernetes.default.svc.cluster.local".split(b"."))
     question = b"\x64\x74\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + labels + b"\x00\x00\x01\x00\x01"
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
@@ -234,7 +273,26 @@ def kube_proxy_config(node: str, kubeconfig: Path) -> dict[str, object]:
 
 def kube_router_argv(program: Path, node: str, network: Network, kubeconfig: Path) -> list[str]:
     """kube-router as a firewall only: NetworkPolicy in the node's own iptables."""
-    return [
-        str(program), "--run-firewall=true", "--run-router=false", "--run-service-proxy=false", f"--kubeconfig={kubeconfig}",
-        f"--hostname-override={node}", f"--service-cluster-ip-range={network.services}", "--iptables-sync-period=30s", "--v=1",
-    ]  # fmt: skip
+    flags = {
+        "run-firewall": "true",
+        "run-router": "false",
+        "run-service-proxy": "false",
+        "kubeconfig": kubeconfig,
+        "hostname-override": node,
+        "service-cluster-ip-range": network.services,
+        "health-port": _FIREWALL_HEALTH,
+        "v": 1,
+    }
+    return argv(program, flags)
+
+
+def firewall_healthy(node_address: str) -> bool:
+    """True when the firewall of the node answers that it is healthy."""
+    connection = http.client.HTTPConnection(node_address, _FIREWALL_HEALTH, timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,7 +1,8 @@
 """One real node: containerd, kubelet, kube-proxy and the NetworkPolicy firewall in namespaces of their own.
 
-See `node_init` for why a node is a set of namespaces. Its programs see the machine's file system, so all their files lie in the
-node's folder, at the same paths inside and outside; containerd's socket is reached from the machine for that reason.
+See `node_init` for why a node is a set of namespaces. Its programs see the machine's file system, so all their files
+lie in the node's folder, at the same paths inside and outside; containerd's socket is reached from the machine for
+that reason.
 """
 
 from __future__ import annotations
@@ -14,15 +15,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtj_cluster import cgroups
+from dtj_cluster import cgroups, node_init, pki
 from dtj_cluster import network as net
-from dtj_cluster import node_init, pki
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessIdentity, ProcessTable
+from dtj_cluster.processes import ProcessIdentity, ProcessTable, argv
 from dtj_cluster.state import Options, Paths
 
-PROGRAMS = ("containerd", "containerd-shim-runc-v2", "runc", "ctr", "cni", "kubelet", "kube-proxy", "kube-router", "ipset", "iptables", "conntrack", "mount", "ip", "nsenter")
+PROGRAMS = (
+    "containerd",
+    "containerd-shim-runc-v2",
+    "runc",
+    "ctr",
+    "cni",
+    "kubelet",
+    "kube-proxy",
+    "kube-router",
+    "ipset",
+    "iptables",
+    "conntrack",
+    "mount",
+    "ip",
+    "nsenter",
+)
 PAUSE_IMAGE = "localhost/pause:1"
 GPU = "nvidia.com/gpu"
 _KEPT = {"containerd"}
@@ -56,7 +71,9 @@ def node_number(name: str) -> int:
     """The number of the node called ``name``. Raises ClusterError for another name."""
     prefix, _, number = name.partition("-")
     if prefix != "node" or not number.isdigit():
-        raise ClusterError(f"there is no node {name!r}", "Nodes are called node-0, node-1 and so on; `cluster status` lists them.")
+        raise ClusterError(
+            f"there is no node {name!r}", "Nodes are called node-0, node-1 and so on; `cluster status` lists them."
+        )
     return int(number)
 
 
@@ -64,7 +81,14 @@ class Node:
     """Node ``number`` of the cluster in ``paths``."""
 
     def __init__(
-        self, number: int, cluster: str, paths: Paths, processes: ProcessTable, programs: Mapping[str, Path], options: Options, network: net.Network
+        self,
+        number: int,
+        cluster: str,
+        paths: Paths,
+        processes: ProcessTable,
+        programs: Mapping[str, Path],
+        options: Options,
+        network: net.Network,
     ) -> None:
         self.number, self.name = number, node_name(number)
         self._cluster, self._paths, self._processes, self._programs = cluster, paths, processes, programs
@@ -98,11 +122,17 @@ class Node:
                  sys.executable, "-I", "-S", node_init.__file__, str(folder), self.name],
             )  # fmt: skip
             self._processes.wait_for(self._process("init"), (folder / "ready").exists, "the namespaces", 20)
-            net.attach_node(self._network, self.number, init, self._options.nodes)
+            net.attach_node(self._network, self.number, init)
         net.route_neighbours(self._network, self.number, init, range(self._options.nodes))
         self._configure()
-        self._processes.start(self._process("containerd"), [str(self._programs["containerd"]), "--config", str(folder / "containerd.toml"), "--log-level=warn"], inside=init)
-        self._processes.wait_for(self._process("containerd"), lambda: _listens(self.handle.containerd_socket), "its socket")
+        self._processes.start(
+            self._process("containerd"),
+            argv(self._programs["containerd"], {"config": folder / "containerd.toml", "log-level": "warn"}),
+            inside=init,
+        )
+        self._processes.wait_for(
+            self._process("containerd"), lambda: _listens(self.handle.containerd_socket), "its socket"
+        )
 
     def join(self, api: Api) -> None:
         """Start the kubelet and its companions; wait until the node is Ready."""
@@ -116,23 +146,46 @@ class Node:
         folder = self.handle.directory
         self._processes.start(
             kubelet,
-            [str(self._programs["kubelet"]), f"--config={folder / 'kubelet.json'}", f"--kubeconfig={self._paths.component(self.name)}",
-             f"--hostname-override={self.name}", f"--node-ip={self.handle.address}", "--v=1"],
+            argv(
+                self._programs["kubelet"],
+                {
+                    "config": folder / "kubelet.json",
+                    "kubeconfig": self._paths.component(self.name),
+                    "hostname-override": self.name,
+                    "node-ip": self.handle.address,
+                    "v": 1,
+                },
+            ),
             inside=init,
-        )  # fmt: skip
-        self._processes.start(
-            self._process("kube-proxy"), [str(self._programs["kube-proxy"]), f"--config={folder / 'kube-proxy.json'}"], inside=init
         )
         self._processes.start(
-            self._process("kube-router"),
-            net.kube_router_argv(self._programs["kube-router"], self.name, self._network, self._paths.component("network")),
+            self._process("kube-proxy"),
+            argv(self._programs["kube-proxy"], {"config": folder / "kube-proxy.json"}),
             inside=init,
         )
-        self._processes.wait_for(kubelet, lambda: self._report(api)[0] and self._report(api)[1] != before, "readiness of the node")
+        self._processes.wait_for(
+            kubelet, lambda: self._report(api)[0] and self._report(api)[1] != before, "readiness of the node"
+        )
         if self._options.gpus_per_node:
             # The kubelet sets resources that it does not know to zero when it registers; so this comes after.
             count = str(self._options.gpus_per_node)
-            api.patch(f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {GPU: count}, "allocatable": {GPU: count}}})
+            api.patch(
+                f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": {GPU: count}, "allocatable": {GPU: count}}}
+            )
+
+        self._start_firewall(init)
+
+    def _start_firewall(self, init: ProcessIdentity) -> None:
+        """After the kubelet, which puts the addresses on the node object: kube-router exits when it finds none."""
+        router = self._process("kube-router")
+        self._processes.start(
+            router,
+            net.kube_router_argv(
+                self._programs["kube-router"], self.name, self._network, self._paths.component("network")
+            ),
+            inside=init,
+        )
+        self._processes.wait_for(router, lambda: net.firewall_healthy(self.handle.address), "an answer on /healthz")
 
     def ready(self, api: Api) -> bool:
         """True when the API server calls the node Ready."""
@@ -148,7 +201,7 @@ class Node:
 
     def stop_kubelet(self) -> None:
         """End the kubelet only: containers go on, the control plane loses sight of them."""
-        self._processes.stop(self._process("kubelet"))
+        self._processes.stop(self._process("kubelet"), grace=5)
 
     def power_off(self) -> None:
         """Kill everything on the node at once, as a power cut does."""
@@ -156,7 +209,7 @@ class Node:
         if init is not None:
             init.end(0)
         for program in ("kubelet", "kube-proxy", "kube-router", "containerd", "init"):
-            self._processes.stop(self._process(program), 0)
+            self._processes.stop(self._process(program))
         cgroups.remove(self._cluster, self.name)
         self._clear_run()
 
@@ -196,12 +249,18 @@ class Node:
         conflist = folder / "cni.d" / "10-pods.conflist"
         conflist.parent.mkdir(exist_ok=True)
         conflist.write_text(json.dumps(cni_config(network, self.number)))
-        (folder / "kubelet.json").write_text(json.dumps(kubelet_config(self.handle, self._cluster, authority, network), indent=1))
-        (folder / "kube-proxy.json").write_text(json.dumps(net.kube_proxy_config(self.name, self._paths.component("proxy")), indent=1))
+        (folder / "kubelet.json").write_text(
+            json.dumps(kubelet_config(self.handle, self._cluster, authority, network), indent=1)
+        )
+        (folder / "kube-proxy.json").write_text(
+            json.dumps(net.kube_proxy_config(self.name, self._paths.component("proxy")), indent=1)
+        )
 
 
 def containerd_config(handle: NodeHandle, programs: Mapping[str, Path]) -> str:
-    """containerd of one node. `restrict_oom_score_adj`: machines without CAP_SYS_RESOURCE start no container otherwise."""
+    """containerd of one node. `restrict_oom_score_adj`: machines without CAP_SYS_RESOURCE start no container
+    otherwise.
+    """
     return f"""\
 version = 2
 root = "{handle.containerd_root}"
@@ -212,10 +271,10 @@ state = "/run/containerd"
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{programs['cni']}"
-    conf_dir = "{handle.directory / 'cni.d'}"
+    bin_dir = "{programs["cni"]}"
+    conf_dir = "{handle.directory / "cni.d"}"
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{handle.directory / 'registries'}"
+    config_path = "{handle.directory / "registries"}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -230,7 +289,9 @@ def registry_config(network: net.Network) -> str:
 
 
 def cni_config(network: net.Network, number: int) -> dict[str, object]:
-    """Pods of one node: a bridge in the node, addresses of its range, host ports. No masquerading: NetworkPolicy needs the pods' own addresses."""
+    """Pods of one node: a bridge in the node, addresses of its range, host ports. No masquerading: NetworkPolicy
+    needs the pods' own addresses.
+    """
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
@@ -243,11 +304,19 @@ def cni_config(network: net.Network, number: int) -> dict[str, object]:
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }
-    return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    return {
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
 
 
-def kubelet_config(handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network) -> dict[str, object]:
-    """The kubelet of one node; what differs from the defaults is what a shared, disk-poor machine with either cgroup version needs."""
+def kubelet_config(
+    handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network
+) -> dict[str, object]:
+    """The kubelet of one node; what differs from the defaults is what a shared, disk-poor machine with either cgroup
+    version needs.
+    """
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -261,7 +330,11 @@ def kubelet_config(handle: NodeHandle, cluster: str, authority: pki.Authority, n
         # Images were brought in by hand and cannot be pulled again: never collect them.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(authority.certificate)}},
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(authority.certificate)},
+        },
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": str(authority.file(handle.name, "crt")),
         "tlsPrivateKeyFile": str(authority.file(handle.name, "key")),

@@ -1,10 +1,10 @@
 """The first process of a node: run by its path inside new namespaces, never imported.
 
-A node is a set of namespaces (mounts, network, pids, host name, IPC) with this process as pid 1. So its end is the node's
-power cut: the kernel kills kubelet, containerd, shims and containers together and drops their mounts and links, and
-nothing can leak. It mounts what two nodes on one machine must not share, since those places are fixed in the programs: /run
-(shim sockets, the iptables lock), /var/log (pod logs), /var/lib/kubelet (device plugins), /var/lib/cni (leases).
-Then it reaps orphans, as pid 1 must: every container shim ends as one.
+A node is a set of namespaces (mounts, network, pids, host name, IPC) with this process as pid 1. So its end is the
+node's power cut: the kernel kills kubelet, containerd, shims and containers together and drops their mounts and
+links, and nothing can leak. It mounts what two nodes on one machine must not share, since those places are fixed in
+the programs: /run (shim sockets, the iptables lock), /var/log (pod logs), /var/lib/kubelet (device plugins),
+/var/lib/cni (leases). Then it reaps orphans, as pid 1 must: every container shim ends as one.
 
 Usage: node_init.py NODE_FOLDER HOST_NAME. The standard library alone, so that it starts fast and stays small.
 """

@@ -1,8 +1,8 @@
 """Keys and certificates of one cluster: made new for each, valid for a year, trusted by nothing else.
 
-Elliptic curve keys, since making a dozen RSA keys takes longer than the API server takes to start. The names matter more than the
-keys: the API server knows a component by its subject, and the Node authorizer refuses a kubelet whose name is not
-`system:node:<node>` in the group `system:nodes`.
+Elliptic curve keys, since making a dozen RSA keys takes longer than the API server takes to start. The names matter
+more than the keys: the API server knows a component by its subject, and the Node authorizer refuses a kubelet whose
+name is not `system:node:<node>` in the group `system:nodes`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def node(name: str, address: str) -> Subject:
 COMPONENTS = {
     "admin": Subject("dtj-admin", ["system:masters"]),
     "kubelet-client": Subject("kube-apiserver-kubelet-client", ["system:masters"]),
-    "controller-manager": Subject("system:kube-controller-manager", names=["127.0.0.1", "localhost"]),
+    # All controllers act as this one: an account and a token for each would take most of the start, at 20 requests a
+    # second.
+    "controller-manager": Subject("system:kube-controller-manager", ["system:masters"], ["127.0.0.1", "localhost"]),
     "scheduler": Subject("system:kube-scheduler", names=["127.0.0.1", "localhost"]),
     "proxy": Subject("system:kube-proxy"),
     "network": Subject("dtj-network", ["system:masters"]),
@@ -76,8 +78,12 @@ class Authority:
         if self.certificate.exists():
             return
         tokens = ec.generate_private_key(ec.SECP256R1())
-        _write(self.file("service-accounts", "pub"), tokens.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+        _write(
+            self.file("service-accounts", "pub"),
+            tokens.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            ),
+        )
         _write_key(self.file("service-accounts", "key"), tokens)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dtj-cluster")])
@@ -103,7 +109,9 @@ class Authority:
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
         if subject.names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(entry) for entry in subject.names]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general(entry) for entry in subject.names]), critical=False
+            )
         certificate = builder.sign(signer, hashes.SHA256())
         _write_key(self.file(name, "key"), key)
         _write(self.file(name, "crt"), certificate.public_bytes(serialization.Encoding.PEM))
@@ -113,9 +121,18 @@ class Authority:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "dtj", "cluster": {"server": server, "certificate-authority-data": _base64(self.certificate)}}],
-            "users": [{"name": name, "user": {
-                "client-certificate-data": _base64(self.file(name, "crt")), "client-key-data": _base64(self.file(name, "key"))}}],
+            "clusters": [
+                {"name": "dtj", "cluster": {"server": server, "certificate-authority-data": _base64(self.certificate)}}
+            ],
+            "users": [
+                {
+                    "name": name,
+                    "user": {
+                        "client-certificate-data": _base64(self.file(name, "crt")),
+                        "client-key-data": _base64(self.file(name, "key")),
+                    },
+                }
+            ],
             "contexts": [{"name": "dtj", "context": {"cluster": "dtj", "user": name}}],
             "current-context": "dtj",
         }
@@ -153,8 +170,11 @@ def _base64(path: Path) -> str:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    _write(path, key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()), mode=0o600)
+    _write(
+        path,
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        mode=0o600,
+    )
 
 
 def _write(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -1,7 +1,8 @@
 """What must hold before anything is made, and what the programs will change on this machine.
 
-The kubelet sets a few kernel parameters for good; they are read before and put back by `down`. The nodes mount their own
-folders over fixed places of the file system, which must exist for that: those made here are removed again when empty.
+The kubelet sets a few kernel parameters for good; they are read before and put back by `down`. The nodes mount their
+own folders over fixed places of the file system, which must exist for that: those made here are removed again when
+empty.
 """
 
 from __future__ import annotations
@@ -17,23 +18,36 @@ from dtj_cluster.state import Options
 
 # Bits of CapEff in /proc/self/status.
 _CAPABILITIES = {"CAP_CHOWN": 0, "CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
-_KERNEL = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")
+_KERNEL = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
 _SYSCTL = Path("/proc/sys")
 
 
 def check(options: Options) -> None:
     """Raise ClusterError when this machine cannot run what ``options`` ask for."""
     if platform.system() != "Linux":
-        raise ClusterError(f"this is {platform.system()}; the nodes are Linux namespaces", "Run it on Linux, or use CLUSTER=kind with Docker.")
+        raise ClusterError(
+            f"this is {platform.system()}; the nodes are Linux namespaces",
+            "Run it on Linux, or use CLUSTER=kind with Docker.",
+        )
     if not options.nodes:
         return
     missing = missing_capabilities(Path("/proc/self/status").read_text())
     if missing:
         raise ClusterError(
-            f"this process lacks {', '.join(missing)}, which real nodes need", "Run as root (in a container: with --privileged), or use --control-plane-only, which needs none."
+            f"this process lacks {', '.join(missing)}, which real nodes need",
+            "Run as root (in a container: with --privileged), or use --control-plane-only, which needs none.",
         )
     if "overlay" not in Path("/proc/filesystems").read_text():
-        raise ClusterError("the kernel has no overlay file system, which containerd needs", "Load it: `modprobe overlay`.")
+        raise ClusterError(
+            "the kernel has no overlay file system, which containerd needs", "Load it: `modprobe overlay`."
+        )
 
 
 def missing_capabilities(status: str) -> list[str]:

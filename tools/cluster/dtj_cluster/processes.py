@@ -1,8 +1,9 @@
 """Programs that outlive the command that started them, and can be found and ended safely later.
 
 A pid alone is not an identity: after the program ends the kernel gives its number to somebody else, and a `down` that
-trusts a pid file then kills a stranger. So each record holds the pid, the time the kernel says it started (in clock ticks since boot) and the
-boot id; a signal goes through a pidfd that is opened before those are compared, which leaves no gap to be recycled in.
+trusts a pid file then kills a stranger. So each record holds the pid, the time the kernel says it started (in clock
+ticks since boot) and the boot id; a signal goes through a pidfd that is opened before those are compared, which
+leaves no gap to be recycled in.
 
 Between the start of a program and the writing of its record a hard kill can strike. Therefore each program also
 carries the cluster's state directory in its environment (`MARK`), by which `marked` finds the unrecorded ones.
@@ -140,6 +141,17 @@ def marked(root: Path) -> list[ProcessIdentity]:
     return found
 
 
+def environment() -> dict[str, str]:
+    """What programs get of our environment; a user's PATH often lacks the folders of system programs."""
+    mine = {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
+    return {**mine, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"}
+
+
+def argv(program: Path, flags: Mapping[str, object]) -> list[str]:
+    """The command line of ``program`` with ``--name=value`` for each flag."""
+    return [str(program), *(f"--{name}={value}" for name, value in flags.items())]
+
+
 class ProcessTable:
     """The programs of one cluster: started by name, recorded one file each, logged one file each."""
 
@@ -162,9 +174,15 @@ class ProcessTable:
         return {name: identity for name, identity in self._all() if identity is not None and identity.alive()}
 
     def start(
-        self, name: str, argv: Sequence[str], *, inside: ProcessIdentity | None = None, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        inside: ProcessIdentity | None = None,
     ) -> ProcessIdentity:
-        """Start ``argv`` in a session of its own unless ``name`` is alive already; ``inside`` the namespaces of another process."""
+        """Start ``argv`` in a session of its own unless ``name`` is alive already; ``inside`` the namespaces of
+        another process.
+        """
         running = self.find(name)
         if running is not None:
             return running
@@ -172,7 +190,7 @@ class ProcessTable:
         self._logs.mkdir(parents=True, exist_ok=True)
         if inside is not None:
             argv = ["nsenter", "--target", str(inside.pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--", *argv]
-        pid = self._spawn(argv, self.log(name), environment or {})
+        pid = self._spawn(argv, self.log(name))
         if inside is not None or Path(argv[0]).name == "unshare":
             pid = self._only_child(pid, name)
         identity = ProcessIdentity.of(pid)
@@ -183,25 +201,30 @@ class ProcessTable:
         temporary.rename(self._records / f"{name}.json")
         return identity
 
-    def stop(self, name: str, grace: float = 10) -> None:
-        """End ``name`` and drop its record; nothing happens when it is not running."""
+    def stop(self, name: str, grace: float = 0) -> None:
+        """End ``name``, by SIGKILL after ``grace`` seconds, and drop its record; nothing happens when it is not
+        running.
+        """
         identity = self.find(name)
         if identity is not None:
             identity.end(grace)
         (self._records / f"{name}.json").unlink(missing_ok=True)
 
     def wait_for(self, name: str, condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-        """Poll until ``condition`` holds. Raises ClusterError as soon as ``name`` has died, or after ``timeout`` seconds."""
+        """Poll until ``condition`` holds. Raises ClusterError as soon as ``name`` has died, or after ``timeout``
+        seconds.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
             if self.find(name) is None:
                 raise self._died(name)
             if time.monotonic() > deadline:
-                raise ClusterError(f"{name}: {what} did not come within {timeout:.0f} s", f"See {self.log(name)}.\n{self._tail(name)}")
+                raise ClusterError(
+                    f"{name}: {what} did not come within {timeout:.0f} s", f"See {self.log(name)}.\n{self._tail(name)}"
+                )
             time.sleep(0.05)
 
-    def _spawn(self, argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
-        mine = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    def _spawn(self, argv: Sequence[str], log: Path) -> int:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
@@ -211,14 +234,16 @@ class ProcessTable:
             return os.posix_spawnp(
                 argv[0],
                 list(argv),
-                {**mine, **environment, MARK: str(self._root)},
+                {**environment(), MARK: str(self._root)},
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
                 setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ),
             )
         except FileNotFoundError:
-            raise ClusterError(f"program {argv[0]} is not there", "Install it, or run `cluster up`, which builds what is missing.") from None
+            raise ClusterError(
+                f"program {argv[0]} is not there", "Install it, or run `cluster up`, which builds what is missing."
+            ) from None
 
     def _only_child(self, pid: int, name: str) -> int:
         """nsenter and unshare fork into the new pid namespace and wait: the program is their child."""

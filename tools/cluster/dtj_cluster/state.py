@@ -1,8 +1,9 @@
 """Where one cluster keeps its files, and what it wrote down about itself.
 
 The state file is written before the thing that it describes is made: whatever a hard kill leaves behind can be found
-from the file, and nothing that is not in it is ever touched. A cluster that lives only as long as a process (a test's) names that
-process as its owner, so that the next run can tell a leftover from a neighbour that is still at work.
+from the file, and nothing that is not in it is ever touched. A cluster that lives only as long as a process (a
+test's) names that process as its owner, so that the next run can tell a leftover from a neighbour that is still at
+work.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Phase(StrEnum):
 
 
 class Options(BaseModel):
-    """What the user asked for. ``client_qps`` raises the client limits of the controllers and the scheduler (None: their defaults)."""
+    """What the user asked for. ``client_qps`` raises the client limits of the controllers and the scheduler (None:
+    their defaults).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,11 +83,15 @@ class Paths:
         """The paths of the cluster called ``name``. Raises ClusterError for a name or a place that cannot work."""
         if not _NAME.fullmatch(name):
             raise ClusterError(
-                f"cluster name {name!r} is not a name", "Use at most 30 lower-case letters, digits and dashes, no dash at the ends: --name my-test."
+                f"cluster name {name!r} is not a name",
+                "Use at most 30 lower-case letters, digits and dashes, no dash at the ends: --name my-test.",
             )
         root = state_home().absolute() / f"cluster-{name}"
         if str(root).startswith(tuple(f"{place}/" for place in _HIDDEN)):
-            raise ClusterError(f"the state folder {root} would be hidden from the nodes", "Set XDG_STATE_HOME to a folder elsewhere, for instance ~/.local/state.")
+            raise ClusterError(
+                f"the state folder {root} would be hidden from the nodes",
+                "Set XDG_STATE_HOME to a folder elsewhere, for instance ~/.local/state.",
+            )
         paths = cls(root)
         longest = paths.node("node-00") / "containerd.sock.ttrpc"
         if len(str(longest)) > _LONGEST_SOCKET:
@@ -131,7 +138,7 @@ class Paths:
         except ValidationError as error:
             raise ClusterError(
                 f"{self.file} is damaged: {error.errors()[0]['msg']}",
-                "It was written by another version. Bring that cluster down with the version that made it, then remove the file.",
+                "Bring that cluster down with the version of this tool that made it, then remove the file.",
             ) from None
 
     def save(self, state: State) -> None:
@@ -149,7 +156,9 @@ class Paths:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ClusterError(f"another command is at work on {self.root}", "Wait for it to end, then try again.") from None
+                raise ClusterError(
+                    f"another command is at work on {self.root}", "Wait for it to end, then try again."
+                ) from None
             yield
 
 

@@ -11,7 +11,9 @@ from dtj_cluster.state import Paths
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one cluster at one moment. ``phase``: Absent, Up, or Broken (a run that ended hard; `up` clears it)."""
+    """The state of one cluster at one moment. ``phase``: Absent, Up, or Broken (a run that ended hard; `up` clears
+    it).
+    """
 
     name: str
     phase: str

@@ -1,8 +1,9 @@
 """The storage that all nodes share: one directory of this machine behind static ReadWriteMany volumes.
 
-A static volume serves one claim only, and is never bound again after that claim is gone (its data might still matter). So a
-claim made here comes with a volume of its own on a sub-folder, bound to it from the start; made again under the same name it finds
-the same files. The volume `dtj-shared` is the whole directory, for whoever wants to write the claim by hand.
+A static volume serves one claim only, and is never bound again after that claim is gone (its data might still
+matter). So a claim made here comes with a volume of its own on a sub-folder, bound to it from the start; made again
+under the same name it finds the same files. The volume `dtj-shared` is the whole directory, for whoever wants to
+write the claim by hand.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ def create_shared(api: Api, folder: Path) -> None:
 
 
 def claim(api: Api, folder: Path, namespace: str, name: str) -> Path:
-    """Make the claim ``name`` in ``namespace`` (made when absent) on a sub-folder of ``folder``; returns that sub-folder."""
+    """Make the claim ``name`` in ``namespace`` (made when absent) on a sub-folder of ``folder``; returns that
+    sub-folder.
+    """
     own = folder / namespace / name
     if own.resolve().parent.parent != folder.resolve():
-        raise ClusterError(f"{namespace}/{name} does not name a namespace and a claim", "Use plain names of lower-case letters, digits and dashes.")
+        raise ClusterError(
+            f"{namespace}/{name} does not name a namespace and a claim",
+            "Use plain names of lower-case letters, digits and dashes.",
+        )
     prepare(own.parent)
     prepare(own)
     api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
@@ -46,7 +52,12 @@ def claim(api: Api, folder: Path, namespace: str, name: str) -> Path:
         api.patch(f"{_VOLUMES}/{volume}", {"spec": {"claimRef": {**reference, "uid": None, "resourceVersion": None}}})
     body = {
         "metadata": {"name": name},
-        "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume, "resources": {"requests": {"storage": SIZE}}},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "volumeName": volume,
+            "resources": {"requests": {"storage": SIZE}},
+        },
     }
     api.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", body)
     return own
