@@ -231,7 +231,7 @@ class TrainerConfig(TrainerModel):
         default=32,
         ge=1,
         le=2**20,
-        description="Sentences in one optimizer step over all ranks. It stays the same when the number of ranks changes.",
+        description="Sentences in one optimizer step over all ranks; the number of ranks does not change it.",
     )
     micro_batch_size: int = Field(
         default=0,
@@ -244,7 +244,7 @@ class TrainerConfig(TrainerModel):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the head, the order and the dropout.")
     cpu_threads: int = Field(
-        default=1, ge=1, le=1024, description="Threads of one rank on a CPU; more than its share of cores is far slower."
+        default=1, ge=1, le=1024, description="Threads of one rank on a CPU; more than its cores is far slower."
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,101 @@
+"""Everything a job remembers beside tensors: a small JSON file in the checkpoint that people can read.
+
+There are no random states to restore. Dropout is seeded at each step from (seed, step, rank) and the order of samples
+from (seed, epoch), so a resumed run draws what the undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtj_trainer.checkpoint.curve import Curve
+
+FILE = "trainer.json"
+FORMAT = 1
+
+
+class ResumeError(ValueError):
+    """A checkpoint that this job must not go on from; the text says what differs and what to do."""
+
+
+@dataclass
+class EarlyStop:
+    """The best evaluation so far and how many came since that were no better."""
+
+    best_f1: float = -1.0
+    best_step: int = -1
+    bad: int = 0
+
+    def observe(self, f1: float, step: int, min_delta: float) -> bool:
+        """Take one evaluation in. Returns whether it is the best so far.
+
+        The best is the highest F1 at all; one that is higher by less than `min_delta` still counts as bad.
+        """
+        self.bad = 0 if f1 > self.best_f1 + min_delta or self.best_step < 0 else self.bad + 1
+        if f1 <= self.best_f1:
+            return False
+        self.best_f1, self.best_step = f1, step
+        return True
+
+
+@dataclass
+class TrainState:
+    """Progress of a job; the same on every rank."""
+
+    identity: dict[str, Any]
+    """What must be the same for a resume to mean anything: data, order and batch."""
+    step: int = 0
+    epoch: int = 0
+    consumed: int = 0
+    """Samples of the current epoch that are done."""
+    samples: int = 0
+    """Samples trained on since the job began."""
+    tokens: int = 0
+    """Word pieces without padding, likewise."""
+    seconds: float = 0.0
+    """Time spent in steps."""
+    evaluated_step: int = -1
+    stopped: bool = False
+    """Early stopping has decided."""
+    skipped: int = 0
+    """Steps whose loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    early: EarlyStop = field(default_factory=EarlyStop)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
+    world_sizes: list[list[int]] = field(default_factory=list)
+    """Pairs of (first step, ranks): each start of the job appends one."""
+
+    def write(self, directory: Path, parameter_norm: float) -> None:
+        """Write the file into a checkpoint that is being made."""
+        body = {"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}
+        (directory / FILE).write_text(json.dumps(body, indent=1))
+
+    @classmethod
+    def read(cls, directory: Path, identity: dict[str, Any]) -> tuple[TrainState, float]:
+        """The state in a checkpoint and the norm of its parameters.
+
+        Raises:
+            ResumeError: another format, or made from other data, order or batch.
+        """
+        try:
+            body = json.loads((directory / FILE).read_text())
+        except (OSError, ValueError) as error:
+            raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
+        if body.pop("format", None) != FORMAT:
+            raise ResumeError(
+                f"{directory / FILE}: its format is not {FORMAT}; resume it with the version that wrote it"
+            )
+        for name, now in identity.items():
+            then = body["identity"].get(name)
+            if then != now:
+                raise ResumeError(
+                    f"{directory} was made with {name} = {then!r}, the job has {now!r}; set it back or use another "
+                    "checkpoint path"
+                )
+        norm = float(body.pop("parameterNorm"))
+        body["early"], body["curve"] = EarlyStop(**body["early"]), Curve(**body["curve"])
+        return cls(**body), norm

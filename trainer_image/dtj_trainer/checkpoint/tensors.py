@@ -1,0 +1,87 @@
+"""Model, optimizer and best weights as a DCP checkpoint that any number of ranks can read.
+
+The best weights of early stopping are part of each checkpoint: a directory of their own could be pruned or, after a
+restart, stem from an incarnation whose steps never counted. Only the optimizer's state is stored, not its
+hyper-parameters, which are the configuration's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from dtj_trainer.checkpoint.state import ResumeError
+from dtj_trainer.parallel.norm import global_norm
+from dtj_trainer.parallel.wrap import Parallel
+
+Weights = dict[str, torch.Tensor]
+TOLERANCE = 1e-5
+"""Relative error of the parameters' norm between the ranks that saved and those that load; fp32 sums differ by 1e-7."""
+
+
+def copy_weights(parallel: Parallel) -> Weights:
+    """A copy of this rank's part of the weights."""
+    return {name: value.detach().clone() for name, value in _weights(parallel).items()}
+
+
+def set_weights(parallel: Parallel, weights: Weights) -> None:
+    """Put a copy back."""
+    set_model_state_dict(parallel.plain, dict(weights))
+
+
+def parameter_norm(parallel: Parallel) -> float:
+    """Global norm of all parameters; the same on every rank."""
+    return float(global_norm(p.detach() for p in parallel.plain.parameters()))
+
+
+def save_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: Weights | None) -> None:
+    """Write this rank's part; a collective of all ranks."""
+    state_dict_saver.save(_tree(parallel, optimizer, best), checkpoint_id=directory / "tensors")
+
+
+def load_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool) -> Weights | None:
+    """Read this rank's part into model and optimizer, and return the best weights if the checkpoint has them."""
+    optimizer_state = get_optimizer_state_dict(parallel.plain, optimizer)
+    tree = _tree(parallel, optimizer, copy_weights(parallel) if best else None, optimizer_state)
+    state_dict_loader.load(tree, checkpoint_id=directory / "tensors")
+    set_model_state_dict(parallel.plain, tree["model"])
+    set_optimizer_state_dict(parallel.plain, optimizer, optimizer_state)
+    return tree.get("best")
+
+
+def verify_resume(directory: Path, parallel: Parallel, expected: float) -> None:
+    """Check that the weights in memory are those that were saved, whatever the two numbers of ranks.
+
+    Raises:
+        ResumeError: the norm of the parameters is another one.
+    """
+    found = parameter_norm(parallel)
+    if abs(found - expected) > TOLERANCE * abs(expected):
+        raise ResumeError(f"{directory}: the restored parameters have norm {found!r}, the saved ones had {expected!r}")
+
+
+def _weights(parallel: Parallel) -> Weights:
+    state = get_model_state_dict(parallel.plain)
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _tree(
+    parallel: Parallel,
+    optimizer: torch.optim.Optimizer,
+    best: Weights | None,
+    optimizer_state: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    state = optimizer_state or get_optimizer_state_dict(parallel.plain, optimizer)
+    tree: dict[str, Any] = {"model": _weights(parallel), "optimizer": state["state"]}
+    if best is not None:
+        tree["best"] = best
+    return tree

@@ -1,0 +1,33 @@
+"""Find what a manifest names, without a hub.
+
+`from_pretrained` takes a path that does not exist for a hub id and answers with an error about repository names, so
+paths are resolved and checked here. A package is located, never imported: its own imports may not be installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+
+class NotFoundError(ValueError):
+    """A package, directory or file that the configuration names and this machine lacks."""
+
+
+def locate(field: str, package: str, path: str) -> Path:
+    """The absolute path of `path`, inside `package` when one is named.
+
+    Raises:
+        NotFoundError: names the field, what was looked for and what to do.
+    """
+    if package:
+        spec = importlib.util.find_spec(package)
+        roots = list(spec.submodule_search_locations or ()) if spec else []
+        if not roots:
+            raise NotFoundError(f"{field}.package: no package {package!r} is installed here; install it in the image")
+        found = Path(roots[0], path)
+    else:
+        found = Path(path).absolute()
+    if not found.exists():
+        raise NotFoundError(f"{field}: {found} does not exist; nothing is fetched from a hub, so mount or install it")
+    return found

@@ -1,0 +1,26 @@
+"""A sentence with its tags, and the error of a file that cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """A data file that cannot be trained on. The text starts with `file:line:`."""
+
+    def __init__(self, file: Path, line: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}: {problem}")
+        self.file = file
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words with one IOB2 tag each, and where they came from."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    file: Path
+    line: int
+    """Line of the first word, counted from 1."""

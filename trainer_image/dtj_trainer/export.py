@@ -1,0 +1,34 @@
+"""The trained model as a directory that `transformers` loads by itself: safetensors, tokenizer, names of the tags."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import AutoModelForTokenClassification
+
+from dtj_trainer.parallel.world import World
+
+
+def export_model(model: nn.Module, model_config: Any, tokenizer: Any, target: Path, world: World) -> Path:
+    """Gather the weights (all ranks) and write the directory (rank 0); it appears whole or not at all.
+
+    Returns:
+        `target`, on every rank.
+    """
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if world.rank == 0:
+        # A fresh model takes the weights: the trained one may be sharded, and its class then is not the library's.
+        plain = AutoModelForTokenClassification.from_config(model_config)  # type: ignore[no-untyped-call]
+        plain.load_state_dict(whole)
+        making = target.with_name(f".{target.name}.tmp")
+        shutil.rmtree(making, ignore_errors=True)
+        plain.save_pretrained(making)
+        tokenizer.save_pretrained(making)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(making, target)
+    return target

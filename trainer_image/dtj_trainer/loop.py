@@ -1,0 +1,93 @@
+"""The training loop: data -> step -> clip -> optimizer -> schedule -> report -> checkpoint -> evaluate.
+
+How ranks share the model is `parallel/`, how their gradients become one step is `strategies/`; neither shows here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import dtj
+from dtj_trainer.data.stream import stream
+from dtj_trainer.session import Session
+from dtj_trainer.strategies.synchronous import Outcome
+from dtj_trainer.tasks.features import Batch
+
+MAX_SKIPPED = 20
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient is not finite and the configuration, or the count, says to stop."""
+
+
+def train(session: Session) -> None:
+    """Train from where the session is until all epochs are done or early stopping decides."""
+    state, world, task, config = session.state, session.world, session.task, session.config
+
+    def collate(samples: Sequence[int]) -> Batch:
+        return task.collate([session.train[i] for i in samples])
+
+    if session.evaluation_due():
+        session.evaluate()
+    steps = stream(
+        session.sampler, session.cursor, config.epochs, world.rank, world.size, config.micro_batch_size, collate
+    )
+    clock = time.perf_counter()
+    while not session.finished:
+        data = next(steps)
+        waited = time.perf_counter() - clock
+        session.seed_step()
+        micros = [micro.to(world.device) for micro in data.micros]
+        labelled = sum(session.train[i].valid for i in data.samples)
+        outcome = session.strategy.step(state.step, micros, labelled, task.loss)
+
+        pieces = sum(len(session.train[i].pieces) for i in data.samples)
+        state.step += 1
+        state.epoch, state.consumed = data.cursor.epoch, data.cursor.consumed
+        state.samples += len(data.samples)
+        state.tokens += pieces
+        now = time.perf_counter()
+        state.seconds += now - clock
+        dtj.report(
+            step=state.step,
+            loss=outcome.loss,
+            epoch=state.epoch + state.consumed / len(session.train),
+            total_steps=session.total_steps,
+            tokens=pieces,
+            samples=len(data.samples),
+            lr=outcome.lr,
+            grad_norm=outcome.grad_norm,
+            data_wait_seconds=waited,
+            step_seconds=now - clock,
+        )
+        guard(session, outcome, labelled)
+        if dtj.should_save():
+            session.save()
+        if session.evaluation_due():
+            session.evaluate()
+        clock = time.perf_counter()
+    steps.close()
+    if session.unsaved:
+        session.save()
+
+
+def guard(session: Session, outcome: Outcome, labelled: int) -> None:
+    """Record the step's loss, or count a step that was not finite.
+
+    Raises:
+        NonFiniteError: `nonFinite: stop`, or too many such steps in a row.
+    """
+    state = session.state
+    if outcome.applied:
+        state.skipped_in_a_row = 0
+        state.curve.add(state.step, outcome.loss, labelled)
+        return
+    state.skipped += 1
+    state.skipped_in_a_row += 1
+    stop = session.config.optimizer.non_finite == "stop"
+    if stop or state.skipped_in_a_row >= MAX_SKIPPED:
+        raise NonFiniteError(
+            f"step {state.step}: loss {outcome.loss}, gradient norm {outcome.grad_norm}; "
+            f"{state.skipped_in_a_row} such steps in a row. Lower optimizer.lr or raise optimizer.warmup"
+        )

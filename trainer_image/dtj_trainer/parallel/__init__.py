@@ -1,0 +1,1 @@
+"""How the ranks share one model: the mesh, DDP, FSDP2, and norms over whatever meshes there are."""

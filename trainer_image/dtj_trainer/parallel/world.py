@@ -1,0 +1,89 @@
+"""The group of ranks: device, backend and the layout of the mesh.
+
+Backend and device follow the hardware: NCCL with Gloo beside it on a GPU (checkpoints and objects travel over Gloo),
+Gloo alone on a CPU. Ranks come from torchrun's environment; without one, the process is a world of its own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from dtj_api.trainer import ParallelConfig
+
+START_TIMEOUT = datetime.timedelta(minutes=10)
+TAIL_TIMEOUT = datetime.timedelta(hours=6)
+"""How long other ranks wait for rank 0, which alone writes report and export; see `World.wait_for_rank_0`."""
+
+
+class LayoutError(ValueError):
+    """`parallel` does not fit the number of ranks."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This rank's place."""
+
+    rank: int
+    size: int
+    device: torch.device
+    tail: dist.ProcessGroup
+    """A Gloo group of all ranks with a timeout of its own."""
+
+    def wait_for_rank_0(self) -> None:
+        """Return when every rank has come here.
+
+        Ranks that simply ended would start torchrun's exit barrier, which gives a slow rank 0 300 s and then fails a
+        job that is done but for its report.
+        """
+        dist.barrier(group=self.tail)
+
+
+def join(cpu_threads: int) -> World:
+    """Enter the process group (or make one of a single process) and pick this rank's device."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(cpu_threads)
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend, timeout=START_TIMEOUT, device_id=device if cuda else None)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    tail = dist.new_group(backend="gloo", timeout=TAIL_TIMEOUT)
+    assert isinstance(tail, dist.ProcessGroup), "this rank is in the group of all ranks"
+    return World(dist.get_rank(), dist.get_world_size(), device, tail)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape of the mesh: `replicate` x `shard` ranks."""
+
+    replicate: int
+    shard: int
+
+
+def layout(config: ParallelConfig, world: int) -> Layout:
+    """Fit `parallel` to the number of ranks.
+
+    Raises:
+        LayoutError: replicas x shards is not the number of ranks.
+    """
+    shard, replicate = config.data_shard, config.data_replicate
+    if shard == -1:
+        shard = world if replicate == -1 else world // replicate
+    if replicate == -1:
+        replicate = world // shard if shard else 0
+    if replicate * shard != world:
+        raise LayoutError(
+            f"parallel: dataReplicate {config.data_replicate} x dataShard {config.data_shard} is not the {world} ranks "
+            "there are; dataShard must divide their number, and -1 follows it"
+        )
+    return Layout(replicate, shard)

@@ -1,0 +1,143 @@
+"""All parts of one running job, and the three things done with them beside stepping: restore, save, evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import dtj
+from dtj_api.trainer import TrainerConfig
+from dtj_trainer.checkpoint.state import TrainState
+from dtj_trainer.checkpoint.tensors import (
+    Weights,
+    copy_weights,
+    load_tensors,
+    parameter_norm,
+    save_tensors,
+    set_weights,
+    verify_resume,
+)
+from dtj_trainer.data.sampler import Cursor, ElasticSampler
+from dtj_trainer.evaluate import predict_split
+from dtj_trainer.optimizer import build_optimizer
+from dtj_trainer.parallel.world import World
+from dtj_trainer.parallel.wrap import wrap
+from dtj_trainer.strategies.synchronous import Synchronous
+from dtj_trainer.tasks.ner import Ner
+
+HEAD = "classifier."
+
+
+class Session:
+    """A job on this rank, at the step where its last checkpoint left it."""
+
+    def __init__(self, config: TrainerConfig, task: Ner, world: World) -> None:
+        self.config = config
+        self.task = task
+        self.world = world
+        self.train = task.features["train"]
+        self.sampler = ElasticSampler([len(f.pieces) for f in self.train], config.batch_size, config.seed)
+        self.total_steps = self.sampler.steps_per_epoch * config.epochs
+        model = task.build_model()
+        self.model_config = model.config
+        # Sharding replaces the parameters, so the optimizer comes after it.
+        self.parallel = wrap(model, world, config)
+        self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, HEAD)
+        self.strategy = Synchronous(self.parallel, self.optimizer, config.optimizer, self.total_steps, world)
+        self.best: Weights | None = None
+        self.saved: tuple[int, int] = (0, -1)
+        """Step, and step of the last evaluation, in the newest checkpoint."""
+        self.state = TrainState(self._identity())
+        self._restore()
+        self.state.world_sizes.append([self.state.step, world.size])
+        self.parallel.plain.train()
+        self.strategy.settle(task.collate(self.train[:1]).to(world.device), task.loss)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the next step takes its samples."""
+        return Cursor(self.state.epoch, self.state.consumed)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or early stopping has decided."""
+        return self.state.stopped or self.state.epoch >= self.config.epochs
+
+    @property
+    def unsaved(self) -> bool:
+        """The newest checkpoint lacks the last step or the last evaluation."""
+        return self.saved != (self.state.step, self.state.evaluated_step)
+
+    def seed_step(self) -> None:
+        """Seed the dropout of the coming step: the same at this step and rank whether resumed or not."""
+        torch.manual_seed((self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.rank)
+
+    def save(self) -> None:
+        """Publish a checkpoint of the current step; all ranks together."""
+        norm = parameter_norm(self.parallel)
+        with dtj.phase("checkpoint"), dtj.checkpoint_dir(self.state.step) as directory:
+            save_tensors(directory, self.parallel, self.optimizer, self.best)
+            if self.world.rank == 0:
+                self.state.write(directory, norm)
+        self.saved = (self.state.step, self.state.evaluated_step)
+
+    def evaluation_due(self) -> bool:
+        """The dev split is to be scored before another step is made."""
+        state, every = self.state, self.config.evaluate.every_steps
+        if state.step == 0 or state.evaluated_step == state.step:
+            return False
+        return (state.step % every == 0 or self.finished) if every else state.consumed == 0
+
+    def evaluate(self) -> None:
+        """Score dev, keep the best weights, decide on early stopping: once, on rank 0, for all."""
+        with dtj.phase("evaluate"):
+            scores = self.score("dev")
+        state, settings = self.state, self.config.early_stopping
+        strict = scores["strict"]
+        if state.early.observe(strict["f1"], state.step, settings.min_delta):
+            self.best = copy_weights(self.parallel)
+        state.stopped = bool(settings.patience) and state.early.bad >= settings.patience
+        state.evaluated_step = state.step
+        row = {"step": state.step, "epoch": state.epoch + state.consumed / len(self.train)}
+        f1s = {"devF1Strict": strict["f1"], "devF1Default": scores["default"]["f1"]}
+        state.evaluations.append(row | f1s | {"trainLoss": state.curve.mean(self._last_evaluation() + 1)})
+
+    def score(self, split: str) -> dict[str, Any]:
+        """Scores of a split by the current weights, computed by rank 0 and the same on every rank."""
+        predicted = predict_split(
+            self.task, self.task.features[split], self.parallel, self.world, self.config.evaluate.batch_size
+        )
+        answer = [self.task.score(split, predicted) if self.world.rank == 0 else {}]
+        dist.broadcast_object_list(answer, src=0, group=self.world.tail)
+        return answer[0]
+
+    def use_best(self) -> None:
+        """Restore the weights of the best evaluation."""
+        if self.best is not None:
+            set_weights(self.parallel, self.best)
+
+    def _last_evaluation(self) -> int:
+        return int(self.state.evaluations[-1]["step"]) if self.state.evaluations else 0
+
+    def _identity(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "data": self.task.splits.digest(),
+            "task": config.task,
+            "labels": list(config.data.labels),
+            "maxLength": config.data.max_length,
+            "batchSize": config.batch_size,
+            "seed": config.seed,
+        }
+
+    def _restore(self) -> None:
+        with dtj.phase("restore"):
+            directory = dtj.latest_checkpoint()
+            if directory is None:
+                return
+            self.state, norm = TrainState.read(directory, self._identity())
+            self.best = load_tensors(directory, self.parallel, self.optimizer, best=self.state.early.best_step >= 0)
+            verify_resume(directory, self.parallel, norm)
+            self.saved = (self.state.step, self.state.evaluated_step)

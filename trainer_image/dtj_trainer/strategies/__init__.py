@@ -1,0 +1,1 @@
+"""How ranks turn their gradients into one step."""

@@ -1,0 +1,1 @@
+"""One file a task: data to features, head, loss, predictions and scores."""
