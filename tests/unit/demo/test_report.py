@@ -22,9 +22,9 @@ REPORT = {
 
 
 def test_both_modes_are_named_with_their_figures():
-    console = Console(file=io.StringIO(), width=100)
-    console.print(*tables(REPORT))
-    text = console.file.getvalue()
+    page = io.StringIO()
+    Console(file=page, width=100).print(*tables(REPORT))
+    text = page.getvalue()
     assert text.index("the strict one") < text.index("the default one")
     assert text.count("0.3333") == 4
     assert "1,234" in text
