@@ -37,11 +37,18 @@ def root() -> pathlib.Path:
 
 
 def key(*parts: str | bytes | pathlib.Path) -> str:
-    """A short hash of the parts in order; a path counts by its name and content, a folder by all files below it."""
+    """A short hash of the parts in order; a path counts by its name and content, a folder by all files below it.
+
+    Bytecode does not count: running the checkout makes it.
+    """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, pathlib.Path):
-            files = sorted(p for p in part.rglob("*") if p.is_file()) if part.is_dir() else [part]
+            files = (
+                sorted(p for p in part.rglob("*") if p.is_file() and p.parent.name != "__pycache__")
+                if part.is_dir()
+                else [part]
+            )
             for file in files:
                 name = file.relative_to(part) if part.is_dir() else pathlib.Path(file.name)
                 _feed(digest, os.fsencode(name))
@@ -133,28 +140,33 @@ def _failure(step: str, words: Sequence[str], status: int, tail: Sequence[str], 
     return f"{step} failed: `{' '.join(words)}` {ended}:\n{lines}\n(all of it: {log})"
 
 
+@contextlib.contextmanager
+def workspace(name: str, title: str, descriptor: int) -> Iterator[Build]:
+    """A folder to build in, removed at the end; `descriptor` is the lock of that name, which the caller holds."""
+    prefix = f".{name}-partial-"
+    for leftover in root().glob(f"{prefix}*"):
+        shutil.rmtree(leftover)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=root()))
+    folder.chmod(0o755)
+    try:
+        with steps.step(title) as step:
+            work = Build(name, folder, descriptor, step)
+            work.log.unlink(missing_ok=True)
+            yield work
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def entry(name: str, inputs: str, title: str, build: Callable[[Build], None]) -> pathlib.Path:
     """The folder `<name>-<inputs>` of the cache, filled by `build` when it is not there yet.
 
     `title` names the step while it runs. Whatever `build` raises is passed on, and leaves no folder.
     """
     final = root() / f"{name}-{inputs}"
-    if final.is_dir():
-        return final
-    with lock(name) as descriptor:
-        if final.is_dir():
-            return final
-        partial_prefix = f".{name}-partial-"
-        for leftover in root().glob(f"{partial_prefix}*"):
-            shutil.rmtree(leftover)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=partial_prefix, dir=root()))
-        folder.chmod(0o755)
-        try:
-            with steps.step(title) as step:
-                work = Build(name, folder, descriptor, step)
-                work.log.unlink(missing_ok=True)
-                build(work)
-            folder.rename(final)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    if not final.is_dir():
+        with lock(name) as descriptor:
+            if not final.is_dir():
+                with workspace(name, title, descriptor) as work:
+                    build(work)
+                    work.folder.rename(final)
     return final

@@ -1,0 +1,158 @@
+"""The images that pods of the cluster run, and how they come onto a node.
+
+- `pause` holds a pod's namespaces; containerd's configuration names it.
+- `thin` is Debian with Python and nothing else, for tests that have no time for the real ones: they mount the
+  checkout and its environment (`thin_mounts`).
+- `operator` and `trainer` are the real ones, from the Dockerfiles that a Docker user builds too.
+
+No image can be pulled on a machine that reaches package registries only, so the base is made by debootstrap.
+Everything lies in one image layout in the cache (see `oci`), tagged by a hash of what it was made from.
+"""
+
+import functools
+import pathlib
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from dtj_cluster import base_image, binaries, cache, dockerfile, oci
+from dtj_cluster.errors import ClusterError
+from dtj_cluster.progress import steps
+
+NAMES = ("pause", "thin", "operator", "trainer")
+
+
+class Node(Protocol):
+    """A node whose containerd runs."""
+
+    @property
+    def name(self) -> str:
+        """The node's name, for messages."""
+
+    @property
+    def containerd_socket(self) -> pathlib.Path:
+        """The socket of its containerd."""
+
+
+def reference(name: str) -> str:
+    """What a pod writes as `image` to run the image called `name`: the same words whatever it was built from."""
+    return f"localhost/{name}:1" if name == "pause" else f"localhost/dtj-{name}:dev"
+
+
+def layout() -> oci.Layout:
+    """The image layout in the cache."""
+    made = oci.Layout(cache.root() / "images")
+    made.create()
+    return made
+
+
+def ensure(name: str) -> str:
+    """Build the image when the cache lacks it; returns its tag in the layout."""
+    return _BUILDERS[_known(name)]()
+
+
+def load(name: str, nodes: Iterable[Node]) -> None:
+    """Put the image onto the nodes under its `reference`; nothing is copied where it is already."""
+    tag = ensure(name)
+    ctr = binaries.ensure("ctr")["ctr"]
+    for node in nodes:
+        client = [str(ctr), "--address", str(node.containerd_socket), "--namespace", "k8s.io"]
+        if layout().digest(tag) != _loaded(client, reference(name)):
+            with steps.step(f"{node.name}: load the image {name}") as step:
+                sent = _import(client, tag, reference(name), node.name)
+                step.detail = f"{sent / 1e6:.1f} MB"
+
+
+def thin_mounts() -> list[pathlib.Path]:
+    """The folders that a pod of the image `thin` mounts, read-only by hostPath and each at its own path.
+
+    Then `sys.executable` runs in the pod as it does here: a virtual environment points at the interpreter that it was
+    made from, and an editable install at the checkout, both by absolute paths. An interpreter in /usr is not mounted:
+    the image has its own there, Debian's 3.11.
+    """
+    wanted = [dockerfile.CHECKOUT, pathlib.Path(sys.prefix).resolve(), pathlib.Path(sys.base_prefix).resolve()]
+    outside = [folder for folder in dict.fromkeys(wanted) if folder != pathlib.Path("/usr")]
+    return [one for one in outside if not any(one.is_relative_to(other) for other in outside if other != one)]
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise ClusterError(f"there is no image {name!r}", f"The images are {', '.join(NAMES)}.")
+    return name
+
+
+def _loaded(client: list[str], name: str) -> str | None:
+    """The digest of the image that the node calls `name`."""
+    listed = subprocess.run([*client, "images", "ls", f"name=={name}"], capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        raise ClusterError(
+            f"containerd does not answer: {listed.stderr.strip()}", "Is the node on? See `cluster status`."
+        )
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return next((row[2] for row in rows if row[0] == name), None)
+
+
+def _import(client: list[str], tag: str, name: str, node: str) -> int:
+    present = subprocess.run(
+        [*client, "content", "ls", "-q"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    with subprocess.Popen(
+        [*client, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        broken = False
+        sent = 0
+        try:
+            sent = layout().export(tag, name, frozenset(present), process.stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            broken = True
+        said = process.stdout.read().decode(errors="replace").strip()
+    if broken or process.returncode != 0:
+        raise ClusterError(
+            f"{node}: containerd refused the image {name}: {said}", "See the node's containerd log, and `df -h`."
+        )
+    return sent
+
+
+def _build(tag: str, title: str, build: Callable[[oci.Layout, cache.Build], None]) -> str:
+    if layout().digest(tag) is None:
+        with cache.lock("images") as descriptor:
+            if layout().digest(tag) is None:
+                with cache.workspace("images", title, descriptor) as work:
+                    build(layout(), work)
+    return tag
+
+
+def _thin() -> str:
+    return _build(base_image.tag(), f"image thin (Debian {base_image.SUITE} with Python)", base_image.build)
+
+
+def _from_dockerfile(name: str) -> str:
+    base = _thin()
+    return _build(dockerfile.tag(name, base), f"image {name}", functools.partial(dockerfile.build, name, base))
+
+
+def _pause() -> str:
+    program = binaries.ensure("pause")["pause"]
+    tag = f"pause-{cache.key(program)}"
+
+    def fill(tar: tarfile.TarFile) -> None:
+        member = tarfile.TarInfo("pause")
+        member.mode, member.size = 0o755, program.stat().st_size
+        with program.open("rb") as file:
+            tar.addfile(member, file)
+
+    config = {"Entrypoint": ["/pause"], "User": "65535:65535"}
+    return _build(tag, "image pause", lambda layout, _: layout.add(tag, fill, config, "pause"))
+
+
+_BUILDERS: dict[str, Callable[[], str]] = {
+    "pause": _pause,
+    "thin": _thin,
+    "operator": functools.partial(_from_dockerfile, "operator"),
+    "trainer": functools.partial(_from_dockerfile, "trainer"),
+}
