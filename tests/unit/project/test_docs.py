@@ -172,6 +172,14 @@ def read_job(job: dict) -> None:
     read(JobSpec, job["spec"], "spec")
 
 
+def test_every_page_is_in_the_navigation_and_every_decision_in_the_index():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    index = (ROOT / "docs" / "decisions" / "index.md").read_text()
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page not in navigation] == []
+    assert [page for page in (ROOT / "docs" / "decisions").glob("0*.md") if f"({page.name})" not in index] == []
+
+
 def test_the_site_builds_without_a_warning(tmp_path: pathlib.Path):
     mkdocs = str(pathlib.Path(sys.executable).with_name("mkdocs"))
     built = subprocess.run(
