@@ -60,6 +60,12 @@ class Env(StrEnum):
     KEY_FILE = "DTJ_KEY_FILE"
     """File that holds the job's key, with which control messages are signed."""
     METRICS_PORT = "DTJ_METRICS_PORT"
+    CONTROL_PORT = "DTJ_CONTROL_PORT"
+    """Port of the control messages; unset: 9401. Several launchers on one machine need one each."""
+    BIND_ADDRESS = "DTJ_BIND_ADDRESS"
+    """Address that the launcher listens on; unset: all of the pod's."""
+    TERMINATION_LOG = "DTJ_TERMINATION_LOG"
+    """Where the first error is written for the kubelet; unset: /dev/termination-log."""
     JOIN_TIMEOUT = "DTJ_JOIN_TIMEOUT"
     HEARTBEAT = "DTJ_HEARTBEAT"
     HEARTBEAT_MISSES = "DTJ_HEARTBEAT_MISSES"
@@ -78,6 +84,9 @@ class Env(StrEnum):
     ROUND = "DTJ_ROUND"
     """Set by the launcher for its ranks: the round within the incarnation."""
 
+
+PRELOAD_ENV = "DTJ_PRELOAD"
+"""Modules, separated by commas, that the launcher imports beside torch before it forks ranks. Users may set it."""
 
 RESERVED_ENV_TORCH = (
     "MASTER_ADDR",
@@ -275,6 +284,27 @@ class JobMetric(StrEnum):
 def claim_name(job: str) -> str:
     """Name of the claim made from `checkpoint.volume.template`."""
     return f"{job}-checkpoint"
+
+
+class OperatorMetric(StrEnum):
+    """Metrics of the operator about itself: controller-runtime's names where there is one. Counters end in `_total`."""
+
+    RECONCILE = "controller_runtime_reconcile_total"
+    RECONCILE_ERRORS = "controller_runtime_reconcile_errors_total"
+    RECONCILE_TIME = "controller_runtime_reconcile_time_seconds"
+    ACTIVE_WORKERS = "controller_runtime_active_workers"
+    MAX_WORKERS = "controller_runtime_max_concurrent_reconciles"
+    QUEUE_DEPTH = "workqueue_depth"
+    QUEUE_ADDS = "workqueue_adds_total"
+    QUEUE_WAIT = "workqueue_queue_duration_seconds"
+    QUEUE_WORK = "workqueue_work_duration_seconds"
+    QUEUE_RETRIES = "workqueue_retries_total"
+    REST_REQUESTS = "rest_client_requests_total"
+    LEADING = "leader_election_master_status"
+    WATCH_RESTARTS = "dtj_operator_watch_restarts_total"
+    WATCH_EVENTS = "dtj_operator_watch_events_total"
+    LOOP_LAG = "dtj_operator_event_loop_lag_seconds"
+    BUILD_INFO = "dtj_operator_build_info"
 
 
 def worker_name(job: str, index: int) -> str:

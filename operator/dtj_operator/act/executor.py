@@ -1,0 +1,235 @@
+"""Carries out a plan, so that it may be cut off after any call and begun again.
+
+The status goes first: what counts an end is stored before its evidence goes. Names are deterministic, so a create that
+finds its object there has succeeded if the job controls it. An error answer is not believed: after a 500 or a time-out
+the server is asked whether the object is there. One failing call does not keep the others of its kind from being made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from dtj_api import names
+from dtj_operator import render
+from dtj_operator.act.control import Address, Control, ControlError
+from dtj_operator.act.events import EventPoster
+from dtj_operator.kube import errors, resources
+from dtj_operator.kube.client import KubeClient, Object
+from dtj_operator.observe.reflector import controller_of
+from dtj_operator.observe.view import DryRun, JobView
+from dtj_operator.observe.world import World
+from dtj_operator.plan import actions as does
+from dtj_operator.plan.value import Plan
+
+logger = logging.getLogger(__name__)
+
+PARALLEL_CREATES = 10
+PARALLEL_SENDS = 32
+
+
+class ActError(Exception):
+    """Some calls failed; the text has the first few. The job is planned again after a while."""
+
+    def __init__(self, failures: Sequence[Exception]) -> None:
+        shown = "; ".join(str(failure) for failure in failures[:3])
+        super().__init__(shown + (f"; and {len(failures) - 3} more" if len(failures) > 3 else ""))
+        self.failures = tuple(failures)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a plan."""
+
+    again: bool = False
+    """Something was learnt that no watch will tell: plan again at once."""
+
+
+class Executor:
+    """Carries out plans.
+
+    Args:
+        client: the API server.
+        world: learns what was done.
+        control: reaches the launchers.
+        events: posts events.
+        fence: called before each write; raises when this process may no longer write.
+    """
+
+    def __init__(
+        self, client: KubeClient, world: World, control: Control, events: EventPoster, fence: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._world = world
+        self._control = control
+        self._events = events
+        self._fence = fence
+        self._creates = asyncio.Semaphore(PARALLEL_CREATES)
+        self._sends = asyncio.Semaphore(PARALLEL_SENDS)
+
+    async def execute(self, view: JobView, plan: Plan, *, write: bool) -> Outcome:
+        """Write the status if asked to, act, then tell.
+
+        Raises:
+            Conflict: the job has changed since it was observed; nothing was done.
+            KubeError: the status could not be written; nothing was done.
+            ActError: some actions failed; the others were done.
+        """
+        if write:
+            await self._write_status(view, plan)
+        again, failures = False, []
+        for _, group in itertools.groupby(plan.actions, key=_stage):
+            for result in await asyncio.gather(*(self._do(view, each) for each in group), return_exceptions=True):
+                if isinstance(result, (errors.KubeError, ControlError)):
+                    failures.append(result)
+                elif isinstance(result, BaseException):
+                    raise result
+                else:
+                    again = again or result
+        if failures:
+            raise ActError(failures)
+        for event in plan.events:
+            self._fence()
+            await self._events.post(view, event)
+        return Outcome(again)
+
+    async def _write_status(self, view: JobView, plan: Plan) -> None:
+        self._fence()
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {
+                "name": view.name,
+                "namespace": view.namespace,
+                "uid": view.uid,
+                "resourceVersion": view.resource_version,
+            },
+            "status": plan.status.dump(),
+        }
+        stored = await self._client.replace(resources.JOBS, view.namespace, view.name, body, subresource="status")
+        self._world.jobs.learn(stored)
+
+    async def _do(self, view: JobView, action: does.Action) -> bool:
+        """Carry out one action; True: plan again at once."""
+        match action:
+            case does.SendMeet() | does.SendSave() | does.SendRelease() | does.SendStop():
+                async with self._sends:
+                    self._fence()
+                    return await self._send(view, action)
+            case does.DeletePod():
+                async with self._creates:
+                    self._fence()
+                    return await self._delete_pod(view, action)
+            case does.DeleteJob():
+                self._fence()
+                return await self._gone_is_fine(
+                    self._client.delete(resources.JOBS, view.namespace, view.name, uid=action.uid)
+                )
+            case does.DryRunWorker():
+                self._fence()
+                return await self._dry_run(view, action)
+            case _:
+                async with self._creates:
+                    self._fence()
+                    return await self._create(view, action)
+
+    async def _create(self, view: JobView, action: does.Create) -> bool:
+        manifest = render.manifest(view, action)
+        resource = resources.of_manifest(manifest)
+        if isinstance(action, does.CreateKey):
+            key = b64encode(secrets.token_hex(32).encode()).decode()
+            manifest = {**manifest, "data": {names.KEY_FIELD: key}}
+        is_pod = resource is resources.PODS
+        expectations, lookups = self._world.expectations, self._world.lookups
+        if is_pod:
+            expectations.expect_create(view.uid, action.name)
+        try:
+            item = await self._create_or_find(view, resource, manifest, action.name)
+        except errors.KubeError:
+            if is_pod:
+                expectations.not_created(view.uid, action.name)
+            raise
+        if resource is not resources.CLAIMS and controller_of(item) != view.uid:
+            if is_pod:
+                expectations.not_created(view.uid, action.name)
+            lookups.note_taken(view.uid, resource, action.name)
+            return True
+        if is_pod:
+            expectations.created(view.uid, action.name, item["metadata"]["uid"])
+        elif resource is resources.SECRETS:
+            lookups.note_key(view.uid, item)
+        else:
+            lookups.note_seen(view.uid, resource, action.name)
+        return False
+
+    async def _create_or_find(self, view: JobView, resource: resources.Resource, manifest: Object, name: str) -> Object:
+        """The object as created, or as it is there already, whoever made it."""
+        try:
+            return await self._client.create(resource, view.namespace, manifest)
+        except errors.AlreadyExists:
+            return await self._client.get(resource, view.namespace, name)
+        except errors.KubeError as error:
+            if not error.may_have_landed:
+                raise
+            try:
+                return await self._client.get(resource, view.namespace, name)
+            except errors.KubeError:
+                raise error from None
+
+    async def _delete_pod(self, view: JobView, action: does.DeletePod) -> bool:
+        expectations = self._world.expectations
+        expectations.expect_delete(view.uid, action.uid)
+        try:
+            await self._client.delete(
+                resources.PODS, view.namespace, action.name, uid=action.uid, grace_seconds=action.grace
+            )
+        except (errors.NotFound, errors.Conflict):
+            expectations.not_deleted(view.uid, action.uid)
+        except errors.KubeError:
+            expectations.not_deleted(view.uid, action.uid)
+            raise
+        return False
+
+    async def _gone_is_fine(self, call: Awaitable[None]) -> bool:
+        try:
+            await call
+        except (errors.NotFound, errors.Conflict):
+            logger.debug("already gone, or made anew")
+        return False
+
+    async def _dry_run(self, view: JobView, action: does.DryRunWorker) -> bool:
+        manifest = render.manifest(view, action)
+        refused = ""
+        try:
+            await self._client.create(resources.PODS, view.namespace, manifest, dry_run=True)
+        except errors.AlreadyExists:
+            logger.debug("%s: the pod exists, so its manifest was accepted", action)
+        except (errors.Invalid, errors.BadRequest, errors.Forbidden) as error:
+            refused = error.message
+        self._world.lookups.of(view.uid).dry_run = DryRun(template_hash=action.template_hash, refused=refused)
+        return True
+
+    async def _send(self, view: JobView, action: does.Send) -> bool:
+        job = self._world.jobs.get(view.namespace, view.name)
+        key = await self._world.lookups.key(job) if job and job.uid == view.uid else None
+        if key is None:
+            raise ControlError(f"{action.pod}: the Secret {names.key_name(view.name)} is not there yet")
+        report = await self._control.send(Address(action.pod, action.uid, action.ip), action.message, key)
+        self._world.reports.accept(action.uid, report)
+        return False
+
+
+def _stage(action: does.Action) -> str:
+    """Deletes, creates and messages follow each other; within one of them the order does not matter."""
+    match action:
+        case does.DeletePod() | does.DeleteJob():
+            return "delete"
+        case does.SendMeet() | does.SendSave() | does.SendRelease() | does.SendStop():
+            return "send"
+        case _:
+            return "create"

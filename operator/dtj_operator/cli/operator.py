@@ -1,0 +1,73 @@
+"""`dtj-operator`: run the operator, or replay what it recorded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dtj_operator.config import Config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the answer is the exit code. Mistakes of the user end in one line, never in a traceback."""
+    options = _parser().parse_args(argv)
+    if options.command == "replay":
+        from dtj_operator.cli.replay import replay
+
+        return replay(options.file)
+    from dtj_operator.cli.run import run
+
+    return run(_config(options))
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return Config(
+        namespace=options.namespace,
+        kubeconfig=options.kubeconfig,
+        leader_election=not options.no_leader_election,
+        lease_namespace=options.lease_namespace,
+        metrics_host=options.metrics_host,
+        metrics_port=options.metrics_port,
+        workers=options.workers,
+        qps=options.qps,
+        burst=options.burst,
+        resync_seconds=options.resync,
+        record=options.record,
+        log_format=options.log_format,
+        log_level=options.log_level,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dtj-operator", description="Operator for DistributedTrainingJobs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    defaults = Config(identity="")
+    run.add_argument("--namespace", help="serve this namespace only; without it, all")
+    run.add_argument("--kubeconfig", help="without it: KUBECONFIG, the service account, or ~/.kube/config")
+    run.add_argument("--no-leader-election", action="store_true", help="act without a lease; for a single process only")
+    run.add_argument("--lease-namespace", help="namespace of the lease")
+    run.add_argument("--metrics-host", default=defaults.metrics_host, help="address of metrics and health")
+    run.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="0: any free one")
+    run.add_argument("--workers", type=_positive, default=defaults.workers, help="jobs reconciled at once")
+    run.add_argument("--qps", type=float, default=defaults.qps, help="requests a second to the API server, at most")
+    run.add_argument("--burst", type=_positive, default=defaults.burst, help="requests that may be saved up")
+    run.add_argument("--resync", type=float, default=defaults.resync_seconds, help="seconds between full looks")
+    run.add_argument("--record", type=Path, metavar="DIR", help="write a record of each reconcile that did something")
+    run.add_argument("--log-format", choices=("json", "text"), default=defaults.log_format)
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=defaults.log_level)
+    replay = commands.add_parser("replay", help="plan again from a record, without a cluster")
+    replay.add_argument("file", type=Path, metavar="FILE", help="a record written by `run --record`")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The settings of one operator process. Each is an option of `dtj-operator run`; the defaults suit a pod."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dtj_api import names
+from dtj_operator.telemetry.logs import LogFormat
+
+
+def _identity() -> str:
+    """Unique for each process: a pod's name alone is not, since its containers restart."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `dtj-operator run`."""
+
+    namespace: str | None = None
+    """The namespace to serve; None: all."""
+    kubeconfig: str | None = None
+    """None: `KUBECONFIG`, the service account, or the default file, in this order."""
+    leader_election: bool = True
+    lease_namespace: str | None = None
+    """Where the Lease is; None: the namespace served, else that of the credentials."""
+    lease_name: str = names.MANAGED_BY
+    metrics_host: str = "0.0.0.0"
+    metrics_port: int = names.OPERATOR_METRICS_PORT
+    """For /metrics, /healthz and /readyz; 0: any free one, which is logged."""
+    workers: int = 8
+    """Jobs that are reconciled at once."""
+    resync_seconds: float = 300.0
+    """Every job is looked at this often, whatever the watches say."""
+    qps: float = 500.0
+    burst: int = 1000
+    record: Path | None = None
+    """Folder for records of reconciles that did something; None: none are written."""
+    log_format: LogFormat = "json"
+    log_level: str = "info"
+    identity: str = field(default_factory=_identity)

@@ -1,0 +1,138 @@
+"""Where the API server is and how to prove who we are.
+
+kubeconfig and service account are read by the official package's loaders (exec plugins included). Tokens expire while
+the process lives: the file of a service account is read again each minute, a kubeconfig again after a 401.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+_TOKEN_LIFE = 60.0
+_LOAD_TIMEOUT = 30.0
+
+
+class CredentialsError(Exception):
+    """No usable credentials; the text says what was looked for and what to do."""
+
+
+@dataclass
+class Credentials:
+    """One API server and one identity. `authorization` stays fresh through `refresh`."""
+
+    server: str
+    tls: ssl.SSLContext | None
+    """None for plain HTTP."""
+    authorization: str | None = None
+    """The whole header value, or None when the client certificate says who we are."""
+    namespace: str = "default"
+    source: str = ""
+    """The file or `service account`: named in errors."""
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure: bool = False
+    in_cluster: bool = False
+    read_at: float = field(default_factory=time.monotonic)
+
+    async def refresh(self, *, rejected: bool = False) -> None:
+        """Read the token again if it is due, or because the server rejected it.
+
+        Raises:
+            CredentialsError: the source cannot be read any more.
+        """
+        stale = self.in_cluster and time.monotonic() - self.read_at > _TOKEN_LIFE
+        if not stale and not rejected:
+            return
+        fresh = await load(None if self.in_cluster else self.source)
+        self.authorization, self.read_at = fresh.authorization, fresh.read_at
+        self.tls = fresh.tls
+
+
+def find_kubeconfig(given: str | None) -> str | None:
+    """The kubeconfig to use: the one given, `KUBECONFIG`, or the default file when there is no service account."""
+    if given:
+        return given
+    if os.environ.get("KUBECONFIG"):
+        return os.environ["KUBECONFIG"]
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return None
+    return str(Path.home() / ".kube" / "config")
+
+
+async def load(kubeconfig: str | None = None) -> Credentials:
+    """Read the credentials.
+
+    Args:
+        kubeconfig: path (or several, joined as in `KUBECONFIG`); None: see `find_kubeconfig`.
+
+    Raises:
+        CredentialsError: nothing there, or it cannot be read.
+    """
+    path = find_kubeconfig(kubeconfig)
+    config: Any = Configuration()
+    namespace = "default"
+    try:
+        if path is None:
+            load_incluster_config(client_configuration=config)  # type: ignore[no-untyped-call]
+            namespace = await asyncio.to_thread(_service_account_namespace)
+        else:
+            files = [file for file in path.split(os.pathsep) if file]
+            if not any([await asyncio.to_thread(Path(file).expanduser().is_file) for file in files]):
+                raise CredentialsError(
+                    f"kubeconfig {path}: no such file; name one with --kubeconfig or KUBECONFIG, or run in a pod with "
+                    "a service account"
+                )
+            async with asyncio.timeout(_LOAD_TIMEOUT):
+                loader = await load_kube_config(  # type: ignore[no-untyped-call]
+                    path, client_configuration=config, persist_config=False
+                )
+            namespace = (loader.current_context.get("context") or {}).get("namespace") or "default"
+    except CredentialsError:
+        raise
+    except (ConfigException, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
+        where = path or "service account"
+        raise CredentialsError(f"{where}: cannot be used: {error or type(error).__name__}") from error
+    token = await config.get_api_key_with_prefix("BearerToken")
+    try:
+        tls = await asyncio.to_thread(_tls, config)
+    except (OSError, ssl.SSLError) as error:
+        raise CredentialsError(f"{path or 'service account'}: certificate cannot be used: {error}") from error
+    return Credentials(
+        server=config.host.rstrip("/"),
+        tls=tls,
+        authorization=f"Bearer {token.split()[-1]}" if token else None,
+        namespace=namespace,
+        source=path or "service account",
+        ca_file=config.ssl_ca_cert,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        insecure=not config.verify_ssl,
+        in_cluster=path is None,
+    )
+
+
+def _service_account_namespace() -> str:
+    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return file.read_text().strip() if file.is_file() else "default"
+
+
+def _tls(config: Any) -> ssl.SSLContext | None:
+    if not config.host.startswith("https"):
+        return None
+    context = ssl.create_default_context(cafile=config.ssl_ca_cert)
+    if config.cert_file:
+        context.load_cert_chain(config.cert_file, config.key_file)
+    if not config.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

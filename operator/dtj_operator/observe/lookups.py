@@ -1,0 +1,133 @@
+"""What no watch tells: the job's key, its claim, and names that somebody else holds.
+
+Secrets are read by name only (the operator may not list them) and claims may be anybody's, so both are asked for one
+by one. A name that was taken is asked for again now and then, since its holder may go.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dtj_api import names
+from dtj_operator.kube import errors
+from dtj_operator.kube.client import KubeClient, Object
+from dtj_operator.kube.resources import CLAIMS, SECRETS, Resource
+from dtj_operator.observe.records import JobRecord
+from dtj_operator.observe.reflector import controller_of
+from dtj_operator.observe.view import DryRun
+
+FRESH_SECONDS = 300.0
+"""How long an object that was seen is believed to be there."""
+TAKEN_SECONDS = 10.0
+"""How long a taken name is believed to be taken."""
+
+
+@dataclass
+class Facts:
+    """What is known of one job beyond the watches. All of it can be found out again."""
+
+    key: bytes | None = None
+    """The job's key as the Secret holds it."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """`<plural>/<name>` of an object that is there, to when that was last seen (monotonic)."""
+    taken: dict[tuple[Resource, str], float] = field(default_factory=dict)
+    """Resource and name that somebody else's object has, to when that was last seen (monotonic)."""
+    dry_run: DryRun | None = None
+
+
+class Lookups:
+    """Facts by the uid of the job."""
+
+    def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._facts: dict[str, Facts] = {}
+
+    def of(self, uid: str) -> Facts:
+        """What is known of one job."""
+        return self._facts.setdefault(uid, Facts())
+
+    def forget(self, uid: str) -> None:
+        """The job is gone."""
+        self._facts.pop(uid, None)
+
+    async def refresh(self, job: JobRecord, claim: str | None) -> Facts:
+        """Ask for what is not known or not believed any more.
+
+        A job that was never reconciled has no key yet: creating it tells soon enough if it does, which saves a call in
+        every start.
+
+        Args:
+            job: whose.
+            claim: name of the claim that it needs.
+
+        Raises:
+            KubeError: no answer, or not allowed to look.
+        """
+        facts = self.of(job.uid)
+        if not job.fresh and not self._believed(facts, SECRETS, names.key_name(job.name)):
+            await self.key(job)
+        if claim and not self._believed(facts, CLAIMS, claim):
+            await self._look(facts, CLAIMS, job.namespace, claim)
+        for resource, name in [each for each, at in facts.taken.items() if self._clock() - at >= TAKEN_SECONDS]:
+            item = await self._look(facts, resource, job.namespace, name)
+            if item is None or controller_of(item) == job.uid:
+                del facts.taken[resource, name]
+            else:
+                facts.taken[resource, name] = self._clock()
+        return facts
+
+    async def key(self, job: JobRecord) -> bytes | None:
+        """The job's key, or None when there is none that the job controls."""
+        facts = self.of(job.uid)
+        name = names.key_name(job.name)
+        if facts.key is not None and self._believed(facts, SECRETS, name):
+            return facts.key
+        item = await self._look(facts, SECRETS, job.namespace, name)
+        if item is None:
+            facts.key = None
+        elif controller_of(item) != job.uid:
+            facts.key = None
+            self.note_taken(job.uid, SECRETS, name)
+        else:
+            self.note_key(job.uid, item)
+        return facts.key
+
+    def note_key(self, uid: str, secret: Object) -> None:
+        """The job's Secret was read or made."""
+        facts = self.of(uid)
+        facts.key = base64.b64decode((secret.get("data") or {}).get(names.KEY_FIELD) or "")
+        self.note_seen(uid, SECRETS, secret["metadata"]["name"])
+
+    def note_seen(self, uid: str, resource: Resource, name: str) -> None:
+        """An object that the job needs is there and may be used."""
+        facts = self.of(uid)
+        facts.seen[f"{resource.plural}/{name}"] = self._clock()
+        facts.taken.pop((resource, name), None)
+
+    def note_taken(self, uid: str, resource: Resource, name: str) -> None:
+        """A name that the job needs belongs to somebody else's object."""
+        facts = self.of(uid)
+        facts.seen.pop(f"{resource.plural}/{name}", None)
+        facts.taken[resource, name] = self._clock()
+
+    def has(self, uid: str, resource: Resource, name: str) -> bool:
+        """Whether an object was seen lately and is not somebody else's."""
+        facts = self.of(uid)
+        return (resource, name) not in facts.taken and self._believed(facts, resource, name)
+
+    def _believed(self, facts: Facts, resource: Resource, name: str) -> bool:
+        at = facts.seen.get(f"{resource.plural}/{name}")
+        return at is not None and self._clock() - at < FRESH_SECONDS
+
+    async def _look(self, facts: Facts, resource: Resource, namespace: str, name: str) -> Object | None:
+        try:
+            item = await self._client.get(resource, namespace, name)
+        except errors.NotFound:
+            facts.seen.pop(f"{resource.plural}/{name}", None)
+            return None
+        facts.seen[f"{resource.plural}/{name}"] = self._clock()
+        return item

@@ -1,0 +1,184 @@
+"""What is kept of each object that the watches bring: the view's own values, read once on arrival.
+
+They are immutable and comparable, so that a change which means nothing to a job (a heartbeat of a node, a managed
+field) is seen to be none and wakes nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dtj_api import names
+from dtj_api.base import ManifestError, read
+from dtj_api.scalars import Timestamp
+from dtj_api.spec import JobSpec
+from dtj_api.status import JobStatus
+from dtj_operator.kube.client import Object
+from dtj_operator.observe.view import STORE_INDEX, NodeView, PodView, Terminated
+
+_WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing"})
+_TEXT = 4096
+"""Longest message that is kept: the termination log's own limit."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job as stored, its spec and status read."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created: float
+    managed_by: str
+    deleting: bool
+    spec: JobSpec | None
+    spec_error: str
+    status: JobStatus
+    fresh: bool
+    """Nothing was ever written to its status."""
+    raw_status: Object
+    """The status as stored."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """An object of which only the existence matters: a service, a network policy."""
+
+    name: str
+    uid: str
+
+
+def job_record(item: Object) -> JobRecord:
+    """Read a job. A spec or status that cannot be read is said in the record, never raised: it is one user's problem."""
+    metadata = item["metadata"]
+    raw_spec: Any = item.get("spec")
+    raw_status: Object = item.get("status") or {}
+    spec, spec_error = None, ""
+    try:
+        spec = read(JobSpec, raw_spec, "spec")
+    except ManifestError as error:
+        spec_error = str(error)
+    try:
+        status = read(JobStatus, raw_status, "status")
+    except ManifestError:
+        status = JobStatus()
+    managed_by = raw_spec.get("managedBy") if isinstance(raw_spec, dict) else None
+    return JobRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation") or 0),
+        resource_version=str(metadata["resourceVersion"]),
+        created=_time(metadata.get("creationTimestamp")) or 0.0,
+        managed_by=str(managed_by or names.OPERATOR),
+        deleting="deletionTimestamp" in metadata,
+        spec=spec,
+        spec_error=spec_error,
+        status=status,
+        fresh=not raw_status,
+        raw_status=raw_status,
+    )
+
+
+def presence(item: Object) -> Presence:
+    """Keep name and uid."""
+    return Presence(item["metadata"]["name"], item["metadata"]["uid"])
+
+
+def node_view(item: Object) -> NodeView:
+    """Keep what decides whether a node can be relied upon."""
+    ready = _condition(item, "Ready") or {}
+    is_ready = ready.get("status") == "True"
+    return NodeView(
+        name=item["metadata"]["name"],
+        ready=is_ready,
+        not_ready_since=None if is_ready else _time(ready.get("lastTransitionTime")),
+        unschedulable=bool((item.get("spec") or {}).get("unschedulable")),
+    )
+
+
+def pod_view(item: Object) -> PodView:
+    """Keep what decides about a pod."""
+    metadata, status = item["metadata"], item.get("status") or {}
+    labels = metadata.get("labels") or {}
+    component, index = _role(metadata["name"], labels)
+    scheduled = _condition(item, "PodScheduled") or {}
+    disrupted = _condition(item, "DisruptionTarget") or {}
+    waiting = _waiting(status)
+    return PodView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        component=component,
+        index=index,
+        incarnation=_int(labels.get(names.Label.INCARNATION), 0),
+        phase=status.get("phase") or "Pending",
+        created=_time(metadata.get("creationTimestamp")) or 0.0,
+        ip=status.get("podIP") or "",
+        node=(item.get("spec") or {}).get("nodeName") or "",
+        ready=(_condition(item, "Ready") or {}).get("status") == "True",
+        unschedulable=_text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
+        waiting_reason=waiting.get("reason") or "",
+        waiting_message=_text(waiting.get("message")),
+        terminated=_terminated(status, component),
+        reason=status.get("reason") or "",
+        message=_text(status.get("message")),
+        disruption=(disrupted.get("reason") or "") if disrupted.get("status") == "True" else "",
+        deletion_at=_time(metadata.get("deletionTimestamp")),
+    )
+
+
+def _role(name: str, labels: dict[str, str]) -> tuple[str, int]:
+    """Component and index from the labels; from the name when somebody took the labels away."""
+    component = labels.get(names.Label.COMPONENT) or ""
+    if component not in tuple(names.Component):
+        component = names.Component.STORE if name == names.store_name(name[:-6]) else names.Component.WORKER
+    if component == names.Component.STORE:
+        return component, STORE_INDEX
+    digits = re.search(r"-([0-9]+)$", name)
+    return component, _int(labels.get(names.Label.INDEX), int(digits[1]) if digits else STORE_INDEX)
+
+
+def _condition(item: Object, kind: str) -> Object | None:
+    conditions: list[Object] = (item.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each.get("type") == kind), None)
+
+
+def _waiting(status: Object) -> Object:
+    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting: Object = (each.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _WAITING_IS_NORMAL:
+            return waiting
+    return {}
+
+
+def _terminated(status: Object, component: str) -> Terminated | None:
+    containers: list[Object] = status.get("containerStatuses") or []
+    main = next((each for each in containers if each.get("name") == names.TRAINER_CONTAINER), None)
+    if main is None and component == names.Component.STORE and containers:
+        main = containers[0]
+    ended: Object | None = (main or {}).get("state", {}).get("terminated")
+    if not ended:
+        return None
+    return Terminated(
+        exit_code=int(ended.get("exitCode") or 0),
+        signal=int(ended.get("signal") or 0),
+        oom_killed=ended.get("reason") == "OOMKilled",
+        message=_text(ended.get("message")),
+        finished_at=_time(ended.get("finishedAt")),
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value or "")[:_TEXT]
+
+
+def _int(value: Any, otherwise: int) -> int:
+    return int(value) if isinstance(value, str) and value.isdigit() else otherwise
+
+
+def _time(value: Any) -> float | None:
+    return float(Timestamp.parse(value)) if value else None

@@ -1,0 +1,74 @@
+"""One reconcile: observe, plan, write the status, act, tell. Whoever knows this function knows the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dtj_operator.act.executor import Executor
+from dtj_operator.act.progress import ProgressShare
+from dtj_operator.kube import errors
+from dtj_operator.observe.reflector import Key
+from dtj_operator.observe.view import JobView
+from dtj_operator.observe.world import World
+from dtj_operator.plan import plan
+from dtj_operator.plan.value import Plan
+
+AT_ONCE = 0.0
+
+
+class Reconciler:
+    """Brings one job at a time closer to what its spec asks for.
+
+    Args:
+        world: what is.
+        executor: does what is due.
+        share: limits writes of mere progress.
+        record: told each view and its plan; None: nobody wants them.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        executor: Executor,
+        share: ProgressShare,
+        record: Callable[[JobView, Plan], Path] | None = None,
+    ) -> None:
+        self._world = world
+        self._executor = executor
+        self._share = share
+        self._record = record
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile one job; the answer is the number of seconds after which to do so again, None: on a change.
+
+        Raises:
+            Conflict: the job changed since it was observed; nothing was done.
+            KubeError: a call failed.
+            ActError: some actions failed.
+        """
+        view = await self._world.view(key)
+        if view is None:
+            self._share.forget(key)
+            return None
+        if (wait := self._world.expectations.wait(view.uid)) > 0:
+            return wait
+        due = plan(view)
+        if self._record and (due.write or due.actions or due.events):
+            self._record(view, due)
+        write, wait = due.write, 0.0
+        if due.write and not due.urgent and not due.actions:
+            wait = self._share.ask(key)
+            write = wait == 0.0
+        elif due.write:
+            self._share.forget(key)
+        try:
+            outcome = await self._executor.execute(view, due, write=write)
+        except errors.Conflict:
+            # The watch is behind: without reading the job itself the next plan would meet the same conflict.
+            await self._world.refetch(view.namespace, view.name)
+            raise
+        if outcome.again:
+            return AT_ONCE
+        waits = [each for each in (due.requeue_after, wait or None) if each is not None]
+        return min(waits, default=None)

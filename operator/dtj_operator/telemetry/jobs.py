@@ -1,0 +1,79 @@
+"""The jobs' metrics, read from the watches at the moment of the scrape.
+
+No series is kept anywhere: a deleted job's are gone with it, and counters begin where the status left them when the
+operator starts anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dtj_api.names import JobMetric, Phase
+from dtj_operator.observe.records import JobRecord
+
+_LABELS = ("namespace", "job")
+
+
+class JobCollector(Collector):
+    """Collects the metrics of all jobs that `jobs` gives."""
+
+    def __init__(self, jobs: Callable[[], Iterable[JobRecord]]) -> None:
+        self._jobs = jobs
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing to describe ahead of time."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, each with the series of all jobs."""
+        info = GaugeMetricFamily(JobMetric.INFO, "Always 1; uid as a label.", labels=(*_LABELS, "uid"))
+        phase = GaugeMetricFamily(JobMetric.PHASE, "1 for the job's phase, else 0.", labels=(*_LABELS, "phase"))
+        workers = GaugeMetricFamily(JobMetric.WORKERS, "Worker pods by state.", labels=(*_LABELS, "state"))
+        incarnation = GaugeMetricFamily(JobMetric.INCARNATION, "Times that all workers met anew.", labels=_LABELS)
+        restarts = CounterMetricFamily(
+            JobMetric.RESTARTS.removesuffix("_total"),
+            "Restarts over the job's life, by cause.",
+            labels=(*_LABELS, "cause"),
+        )
+        figures = {
+            metric: GaugeMetricFamily(metric, text, labels=_LABELS)
+            for metric, text in (
+                (JobMetric.STEP, "Optimizer steps done."),
+                (JobMetric.TOTAL_STEPS, "Optimizer steps that the job will do."),
+                (JobMetric.EPOCH, "Epochs done, with fraction."),
+                (JobMetric.LOSS, "Latest training loss."),
+                (JobMetric.TOKENS_PER_SECOND, "Tokens trained on per second, over all ranks."),
+                (JobMetric.SAMPLES_PER_SECOND, "Samples trained on per second, over all ranks."),
+                (JobMetric.CHECKPOINT_STEP, "Step of the last published checkpoint."),
+            )
+        }
+        for job in self._jobs():
+            where, status = (job.namespace, job.name), job.status
+            info.add_metric((*where, job.uid), 1)
+            for each in Phase:
+                phase.add_metric((*where, each), float(each == status.phase))
+            for state in ("desired", "ready", "active", "failed"):
+                workers.add_metric((*where, state), getattr(status.workers, state))
+            incarnation.add_metric(where, status.incarnation)
+            for cause, count in sorted(status.restarts.by_cause.items()):
+                restarts.add_metric((*where, cause), count)
+            for metric, value in _figures(job).items():
+                if value is not None:
+                    figures[metric].add_metric(where, value)
+        yield from (info, phase, workers, incarnation, restarts, *figures.values())
+
+
+def _figures(job: JobRecord) -> dict[JobMetric, float | None]:
+    progress = job.status.progress
+    return {
+        JobMetric.STEP: progress.step,
+        JobMetric.TOTAL_STEPS: progress.total_steps,
+        JobMetric.EPOCH: progress.epoch,
+        JobMetric.LOSS: progress.loss,
+        JobMetric.TOKENS_PER_SECOND: progress.tokens_per_second,
+        JobMetric.SAMPLES_PER_SECOND: progress.samples_per_second,
+        JobMetric.CHECKPOINT_STEP: job.status.checkpoint.last_step,
+    }

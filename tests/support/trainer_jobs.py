@@ -1,0 +1,128 @@
+"""What ranks do in tests. Imported by the server that ranks are forked from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+import dtj
+import dtj_trainer.train as entry
+from dtj_api.trainer import parse_trainer
+from dtj_trainer.parallel.norm import global_norm, scale_
+from dtj_trainer.session import Session
+
+
+class CrashError(Exception):
+    """The end of a job that a test wants."""
+
+
+def train_job(raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] | None = None) -> dict[str, Any]:
+    """A whole job on this rank. Steps as (step, loss, gradient norm, rate), every float exact.
+
+    Args:
+        raw: spec.trainer.
+        crash_at: give up right after this step; 0: never.
+        poison: factor by which the loss of a step (counted from 0) is multiplied, for instance NaN.
+    """
+    steps: list[tuple[int, float, float, float]] = []
+    batches: list[list[int]] = []
+    sessions: list[Session] = []
+    report, train = dtj.report, entry.train
+
+    def record(**values: Any) -> None:
+        steps.append((values["step"], values["loss"], values["grad_norm"], values["lr"]))
+        report(**values)
+
+    def watch(session: Session) -> None:
+        sessions.append(session)
+        _watch_batches(session, batches, poison or {}, crash_at)
+        train(session)
+
+    dtj.report, entry.train = record, watch
+    error = None
+    with contextlib.suppress(CrashError):
+        try:
+            entry.run(parse_trainer(raw))
+        except RuntimeError as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    session = sessions[0]
+    return {
+        "steps": steps,
+        "batches": batches,
+        "error": error,
+        "start": session.state.world_sizes[-1][0],
+        "world_sizes": session.state.world_sizes,
+        "evaluations": session.state.evaluations,
+        "state": {"step": session.state.step, "stopped": session.state.stopped, "skipped": session.state.skipped},
+        "best": [session.state.early.best_f1, session.state.early.best_step],
+        "weights": weights_digest(session),
+        "sharded": sum(isinstance(p, DTensor) for p in session.parallel.plain.parameters()),
+    }
+
+
+def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int, float], crash_at: int) -> None:
+    batch, loss = session.sampler.batch, session.task.loss
+
+    def seen(cursor: Any) -> list[int]:
+        found = batch(cursor)
+        if not batches or batches[-1] != found:
+            batches.append(found)
+        return found
+
+    def poisoned(model: nn.Module, micro: Any) -> torch.Tensor:
+        if crash_at and session.state.step == crash_at:
+            raise CrashError
+        return loss(model, micro) * poison.get(session.state.step, 1.0)
+
+    session.sampler.batch = seen  # type: ignore[method-assign]
+    session.task.loss = poisoned  # type: ignore[method-assign]
+
+
+def weights_digest(session: Session) -> str:
+    """Hash of the whole weights, gathered when sharded; equal only when every bit is."""
+    state = hashlib.sha256()
+    if dist.is_initialized() or not any(isinstance(p, DTensor) for p in session.parallel.plain.parameters()):
+        for name, parameter in sorted(session.parallel.plain.named_parameters()):
+            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            state.update(name.encode() + whole.detach().numpy().tobytes())
+    return state.hexdigest()
+
+
+def norm_over_meshes() -> tuple[float, float, list[float], list[float]]:
+    """Global norm of gradients on two meshes and of a plain one, beside the reference; then the clipped values."""
+    dist.init_process_group("gloo")
+    torch.manual_seed(0)
+    whole = [torch.randn(8, 6), torch.randn(5, 4), torch.randn(3)]
+    flat = init_device_mesh("cpu", (2,), mesh_dim_names=("shard",))
+    square = init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicate", "tensor"))
+    parts = [
+        distribute_tensor(whole[0], flat, [Shard(0)]),
+        distribute_tensor(whole[1], square, [Replicate(), Shard(1)]),
+        whole[2].clone(),
+    ]
+    expected = float(torch.linalg.vector_norm(torch.cat([t.flatten() for t in whole])))
+    norm = global_norm(parts)
+    found = float(norm)
+    scale_(parts, norm, 1.0)
+    full = [p.full_tensor() if isinstance(p, DTensor) else p for p in parts]
+    clipped = torch.cat([t.flatten() for t in full]).tolist()
+    reference = (torch.cat([t.flatten() for t in whole]) / expected).tolist()
+    return found, expected, clipped, reference
+
+
+def run_many(jobs: list[tuple[Callable[..., Any], tuple]]) -> list[Any]:
+    """Several jobs in one world, one after the other: a world costs more than a small job."""
+    results = []
+    for function, arguments in jobs:
+        results.append(function(*arguments))
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return results
