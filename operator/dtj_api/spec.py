@@ -23,6 +23,7 @@ from .template import (
     shared_memory_problem,
 )
 from .trainer import TrainerConfig
+from .trainer_rules import TRAINER_RULES
 
 MAX_WORKERS = 10_000
 """Four digits in `<job>-worker-NNNN`."""
@@ -312,7 +313,7 @@ class JobSpec(ApiModel):
     schedule: Schedule = Schedule()
     lifecycle: Lifecycle = Lifecycle()
     metrics: Metrics = Metrics()
-    trainer: TrainerConfig | None = None
+    trainer: TrainerConfig | None = Field(default=None, json_schema_extra=rules(*TRAINER_RULES))
     """The built-in trainer's configuration. Without it the command of the template's container `trainer` runs."""
 
     @model_validator(mode="after")

@@ -1,0 +1,194 @@
+"""What a real API server says to good and bad manifests: the types, the rules and the admission policy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import helm_python
+import manifest_table
+import pytest
+import yaml
+from dtj_cluster import binaries
+from manifest_table import Manifest, Row
+
+from dtj_api.crd import CRD_FILE, REPOSITORY, crd
+from dtj_api.names import KIND, Condition, Phase
+from dtj_api.scalars import Timestamp
+from dtj_api.status import JobCondition, JobProgress, JobStatus, Restarts, WorkerCounts
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE = "admission"
+ROWS = manifest_table.rows()
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def kubectl(control_plane: Path) -> Kubectl:
+    """Runs kubectl in the tests' namespace, with the CRD and the chart's policy in place."""
+    program = str(binaries.ensure("kubectl")["kubectl"])
+
+    def run(*args: str, stdin: Manifest | str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [program, "--kubeconfig", str(control_plane), "--namespace", NAMESPACE, *args],
+            input=json.dumps(stdin) if isinstance(stdin, dict) else stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if check:
+            assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}"
+        return done
+
+    run("create", "namespace", NAMESPACE)
+    run("apply", "--server-side", "-f", str(REPOSITORY / CRD_FILE))
+    run("wait", "--for=condition=Established", f"crd/{crd()['metadata']['name']}", "--timeout=30s")
+    with helm_python.Chart.load(REPOSITORY / "charts" / "dtj-operator") as chart:
+        policy = chart.render({}, name="dtj", namespace=NAMESPACE)["dtj-operator/templates/admission-policy.yaml"]
+    run("apply", "--server-side", "-f", "-", stdin=policy)
+    _wait_for_policy(run)
+    return run
+
+
+def _wait_for_policy(run: Kubectl) -> None:
+    """A policy takes effect some time after it was made: change a template until that is refused."""
+    run("create", "-f", "-", stdin=_base("policy-probe"))
+    deadline = time.monotonic() + 30
+    while run("patch", "dtj/policy-probe", *_zone("a"), "--dry-run=server", check=False).returncode == 0:
+        assert time.monotonic() < deadline, "the admission policy never took effect"
+
+
+def _base(name: str) -> Manifest:
+    manifest = manifest_table.base()
+    manifest["metadata"]["name"] = name
+    return manifest
+
+
+def _zone(zone: str, **spec: object) -> tuple[str, ...]:
+    """Arguments of `kubectl patch` that change the pod template."""
+    template = {"spec": {"nodeSelector": {"zone": zone}}}
+    return "--type=merge", "--patch", json.dumps({"spec": {"workers": {"template": template}, **spec}})
+
+
+def _slug(row: Row) -> str:
+    return "bad-" + "".join(c if c.isalnum() else "-" for c in row.name.lower())[:40].rstrip("-")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.refused != "dry run"], ids=lambda row: row.name)
+def test_bad_manifest_is_refused_with_the_fields_name(kubectl: Kubectl, row: Row) -> None:
+    name = _slug(row)
+    if row.update:
+        kubectl("create", "--validate=strict", "-f", "-", stdin=row.existing(name))
+    verb = "replace" if row.update else "create"
+    done = kubectl(verb, "--validate=strict", "-f", "-", stdin=row.manifest(name), check=False)
+    assert done.returncode != 0, f"accepted: {done.stdout}"
+    assert [text for text in row.says if text not in done.stderr] == [], done.stderr
+    assert ("ValidatingAdmissionPolicy" in done.stderr) == (row.refused == "policy")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.refused == "dry run"], ids=lambda row: row.name)
+def test_what_only_a_dry_run_sees_is_taken_by_the_api_server(kubectl: Kubectl, row: Row) -> None:
+    kubectl("create", "--validate=strict", "--dry-run=server", "-f", "-", stdin=row.manifest(_slug(row)))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_accepted(kubectl: Kubectl, path: Path) -> None:
+    jobs = [each for each in yaml.safe_load_all(path.read_text()) if each and each["kind"] == KIND]
+    assert jobs, f"{path.name} holds no {KIND}"
+    for job in jobs:
+        job["metadata"].pop("namespace", None)
+        kubectl("create", "--validate=strict", "--dry-run=server", "-f", "-", stdin=job)
+
+
+def test_examples_are_there() -> None:
+    assert EXAMPLES
+
+
+def test_smallest_manifest_gets_its_defaults_and_keeps_its_template(kubectl: Kubectl) -> None:
+    template = {
+        "metadata": {"annotations": {"a/b": "c"}},
+        "spec": {
+            "containers": [{"name": "trainer", "image": "x", "command": ["train"], "resources": {"limits": {"cpu": 0.5}}}],
+            "tolerations": [{"operator": "Exists"}],
+        },
+    }
+    smallest = {
+        "apiVersion": manifest_table.base()["apiVersion"],
+        "kind": KIND,
+        "metadata": {"name": "smallest"},
+        "spec": {"workers": {"template": template}},
+    }
+    stored = json.loads(kubectl("create", "--validate=strict", "-f", "-", "-o", "json", stdin=smallest).stdout)["spec"]
+    assert stored["workers"]["template"] == template
+    assert stored["workers"]["replicas"] == 1
+    assert "minReplicas" not in stored["workers"], "computed, or kubectl scale would break on it"
+    assert stored["rendezvous"] == {"joinTimeout": "10m", "heartbeat": "2s", "heartbeatMisses": 5, "lastCall": "1s"}
+    assert stored["managedBy"] == "dtj.dev/operator"
+
+
+def test_scale_changes_replicas_within_their_bounds(kubectl: Kubectl) -> None:
+    kubectl("create", "-f", "-", stdin=_base("scaled"))
+    kubectl("scale", "dtj/scaled", "--replicas=4")
+    assert kubectl("get", "dtj/scaled", "-o", "jsonpath={.spec.workers.replicas}").stdout == "4"
+    above = kubectl("scale", "dtj/scaled", "--replicas=5", check=False)
+    assert "lower replicas or raise maxReplicas" in above.stderr
+    below = kubectl("scale", "dtj/scaled", "--replicas=1", check=False)
+    assert "lower minReplicas or raise replicas" in below.stderr
+
+
+def test_template_changes_while_suspended_and_with_the_suspension(kubectl: Kubectl) -> None:
+    kubectl("create", "-f", "-", stdin=_base("queued"))
+    kubectl("patch", "dtj/queued", *_zone("a", suspend=True))
+    kubectl("patch", "dtj/queued", *_zone("b"))
+    kubectl("patch", "dtj/queued", *_zone("c", suspend=False))
+    refused = kubectl("patch", "dtj/queued", *_zone("d"), check=False)
+    assert "set spec.suspend to true first" in refused.stderr
+    zone = "jsonpath={.spec.workers.template.spec.nodeSelector.zone}"
+    assert kubectl("get", "dtj/queued", "-o", zone).stdout == "c"
+
+
+def test_columns_and_waiting_read_the_status(kubectl: Kubectl) -> None:
+    kubectl("create", "-f", "-", stdin=_base("shown"))
+    now = Timestamp(1_700_000_000.25)
+    status = JobStatus(
+        phase=Phase.RUNNING,
+        conditions=tuple(
+            JobCondition(type=kind, status="True", reason="Tested", last_transition_time=now)
+            for kind in (Condition.READY, Condition.SUCCEEDED)
+        ),
+        workers=WorkerCounts(desired=3, ready=3, active=3),
+        selector="dtj.dev/job-name=shown",
+        restarts=Restarts(counted=2),
+        progress=JobProgress(step=120, loss=0.25, samples_per_second=31.5),
+        start_time=now,
+    )
+    patch = json.dumps({"status": status.dump()})
+    kubectl("patch", "dtj/shown", "--subresource=status", "--type=merge", "--patch", patch)
+    head, line = (row.split() for row in kubectl("get", "dtj", "shown").stdout.splitlines())
+    assert head == ["NAME", "PHASE", "READY", "WORKERS", "STEP", "LOSS", "RATE", "RESTARTS", "AGE"]
+    assert line[:8] == ["shown", "Running", "True", "3", "120", "0.25", "31.5", "2"]
+    for kind in (Condition.READY, Condition.SUCCEEDED):
+        kubectl("wait", f"--for=condition={kind}", "dtj/shown", "--timeout=5s")
+    scale = json.loads(kubectl("get", "--raw", _scale_path("shown")).stdout)
+    assert scale["status"] == {"replicas": 3, "selector": "dtj.dev/job-name=shown"}
+    assert JobStatus.model_validate(json.loads(kubectl("get", "dtj/shown", "-o", "json").stdout)["status"]) == status
+
+
+def _scale_path(name: str) -> str:
+    group_version = manifest_table.base()["apiVersion"]
+    plural = crd()["spec"]["names"]["plural"]
+    return f"/apis/{group_version}/namespaces/{NAMESPACE}/{plural}/{name}/scale"
+
+
+def test_status_is_written_through_its_subresource_only(kubectl: Kubectl) -> None:
+    kubectl("create", "-f", "-", stdin=_base("honest") | {"status": {"phase": Phase.SUCCEEDED}})
+    assert kubectl("get", "dtj/honest", "-o", "jsonpath={.status}").stdout == ""
+
+
+def test_explain_tells_the_fields(kubectl: Kubectl) -> None:
+    assert "Fewest workers that training goes on with" in kubectl("explain", "dtj.spec.workers.minReplicas").stdout
