@@ -158,3 +158,13 @@ def shared_memory_problem(template: dict[str, Any], shared_memory: str | None) -
     if shared_memory is None or limit is None:
         return None
     return None if quantity_bytes(shared_memory) < quantity_bytes(str(limit)) else SHARED_MEMORY
+
+
+MIN_GRACE_SECONDS = 120
+"""Least terminationGracePeriodSeconds of a worker pod: the time that a save at SIGTERM may take."""
+
+
+def grace_seconds(template: dict[str, Any]) -> int:
+    """Seconds that a worker pod has to save and leave: the template's own, raised to at least 120."""
+    own = template["spec"].get("terminationGracePeriodSeconds")
+    return max(own, MIN_GRACE_SECONDS) if isinstance(own, int) else MIN_GRACE_SECONDS

@@ -2,3 +2,45 @@
 
 Pure: no clock, no I/O. `reconcile` is the whole story in one function; each policy is a file named by the API's field.
 """
+
+from .actions import (
+    Action,
+    CreateClaim,
+    CreateKey,
+    CreatePolicy,
+    CreateService,
+    CreateStore,
+    CreateWorker,
+    DeleteJob,
+    DeletePod,
+    DryRunWorker,
+    Event,
+    SendMeet,
+    SendRelease,
+    SendSave,
+    SendStop,
+)
+from .admission import template_hash
+from .reconcile import plan
+from .value import Plan
+
+__all__ = [
+    "Action",
+    "CreateClaim",
+    "CreateKey",
+    "CreatePolicy",
+    "CreateService",
+    "CreateStore",
+    "CreateWorker",
+    "DeleteJob",
+    "DeletePod",
+    "DryRunWorker",
+    "Event",
+    "Plan",
+    "SendMeet",
+    "SendRelease",
+    "SendSave",
+    "SendStop",
+    "plan",
+    "template_hash",
+]

@@ -1,0 +1,87 @@
+"""Admitted: the API server is asked once for each template whether it takes the pods, before any is made.
+
+What the CRD's rules cannot see (a misspelt field, an image pull policy that does not exist, a namespace's pod security)
+would otherwise show as one error a pod and a retry, for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from dtj_api import names
+from dtj_api.names import Phase, Reason
+from dtj_api.spec import JobSpec
+
+from .actions import DryRunWorker
+from .conditions import not_progressing
+from .draft import Draft
+
+RETRY = 60.0
+"""Seconds after which a refusal is tried again: a quota or a policy may have changed."""
+PATIENCE = 10.0
+"""Seconds after which an answer that did not come is asked for again."""
+
+
+def template_hash(spec: JobSpec) -> str:
+    """Digest of what the pods are made from; the operator's version has no part in it, so an upgrade costs no pod."""
+    trainer = spec.trainer.model_dump(mode="json", by_alias=True) if spec.trainer is not None else None
+    text = json.dumps([spec.workers.template, trainer], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def admit(draft: Draft) -> bool:
+    """Whether pods may be made."""
+    wanted, current = template_hash(draft.spec), draft.status.template_hash
+    if current:
+        _note_change(draft, wanted != current)
+        return True
+    answer = draft.view.dry_run
+    known = answer is not None and answer.template_hash == wanted
+    if answer is None or not known or (answer.refused and draft.now >= answer.at + RETRY):
+        draft.act(DryRunWorker(wanted))
+        draft.wake(draft.now + PATIENCE)
+        if draft.status.condition(names.Condition.ADMITTED) is None:
+            draft.set(phase=Phase.PENDING)
+            text = "the API server is asked whether it takes the worker pods"
+            draft.condition(names.Condition.PROGRESSING, True, Reason.CREATING, text)
+            draft.condition(names.Condition.READY, False, Reason.CREATING, text)
+        return False
+    if answer.refused:
+        draft.wake(answer.at + RETRY)
+        refuse(draft, Reason.DRY_RUN_REFUSED, f"the API server refuses the worker pods: {answer.refused}")
+        return False
+    draft.set(template_hash=wanted)
+    _note_change(draft, False)
+    if not draft.status.is_true(names.Condition.ADMITTED):
+        draft.tell("Normal", Reason.ADMITTED, "the API server takes the worker pods")
+    draft.condition(names.Condition.ADMITTED, True, Reason.ADMITTED, "the API server takes the worker pods")
+    return True
+
+
+def refuse(draft: Draft, reason: Reason, message: str) -> None:
+    """Say that the job cannot run as it is written."""
+    if not _says(draft, reason, message):
+        draft.tell("Warning", reason, message)
+    draft.condition(names.Condition.ADMITTED, False, reason, message)
+    not_progressing(draft, reason, message)
+
+
+def _says(draft: Draft, reason: Reason, message: str) -> bool:
+    old = draft.status.condition(names.Condition.ADMITTED)
+    return old is not None and old.reason == reason and old.message == message[:4096]
+
+
+def _note_change(draft: Draft, changed: bool) -> None:
+    if changed:
+        draft.condition(
+            names.Condition.TEMPLATE_CHANGED,
+            True,
+            Reason.TEMPLATE_CHANGED,
+            "the template was changed while pods run: they keep the old one, pods made from now on get the new one; "
+            "suspend and resume the job to use it everywhere",
+        )
+    elif draft.status.is_true(names.Condition.TEMPLATE_CHANGED):
+        draft.condition(
+            names.Condition.TEMPLATE_CHANGED, False, Reason.TEMPLATE_UNCHANGED, "all pods are made from the template"
+        )

@@ -1,0 +1,244 @@
+"""A plan in the making: the view it is made from, the status as far as it is decided, the actions collected so far.
+
+Policies take a draft and change it through these few verbs. The status inside is always whole, so a policy reads there
+what the ones before it decided; the stored status stays in the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from dtj_api import names
+from dtj_api.names import Component, Phase, Reason
+from dtj_api.scalars import Timestamp
+from dtj_api.spec import JobSpec
+from dtj_api.status import JobCondition, JobStatus, KnownPod, RoundCursor, StoreStatus
+from dtj_api.wire import Report
+from dtj_operator.observe.view import JobView, NodeView, PodView
+
+from .actions import (
+    Action,
+    CreateStore,
+    CreateWorker,
+    DeleteJob,
+    DeletePod,
+    Event,
+    SendMeet,
+    SendRelease,
+    SendSave,
+    SendStop,
+)
+from .ends import NODE_TOLERANCE, away, end_of, ended
+
+_SENDS = (SendMeet, SendRelease, SendSave, SendStop)
+
+
+class Draft:
+    """One reconcile's working state. `spec` is readable: the caller has seen to that."""
+
+    def __init__(self, view: JobView, spec: JobSpec) -> None:
+        self.view = view
+        self.spec = spec
+        self.status: JobStatus = view.status
+        self.events: list[Event] = []
+        self.fatal: tuple[Reason, str] | None = None
+        """Something was seen after which no restart helps."""
+        self.trouble: tuple[Reason, str] | None = None
+        """What this reconcile counted last."""
+        self._actions: list[Action] = []
+        self._wake: float | None = None
+        self._workers: Mapping[int, PodView] | None = None
+        self.nodes: Mapping[str, NodeView] = {node.name: node for node in view.nodes}
+        self._by_uid: Mapping[str, PodView] = {pod.uid: pod for pod in view.pods}
+
+    # --- what the view says ---------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.view.now
+
+    @cached_property
+    def wanted(self) -> tuple[int, ...]:
+        """Indices of the workers that the spec asks for."""
+        return tuple(range(self.spec.workers.replicas))
+
+    def pod(self, uid: str) -> PodView | None:
+        """The pod with this uid, if its object is still there."""
+        return self._by_uid.get(uid)
+
+    @property
+    def workers(self) -> Mapping[int, PodView]:
+        """Worker pods of this stretch, by index, whatever their state."""
+        if self._workers is None:
+            self._workers = self._find_workers()
+        return self._workers
+
+    def _find_workers(self) -> Mapping[int, PodView]:
+        return {
+            pod.index: pod
+            for pod in self.view.pods
+            if pod.component == Component.WORKER
+            and pod.name == names.worker_name(self.view.name, pod.index)
+            and not self.left_over(pod)
+        }
+
+    @property
+    def store(self) -> PodView | None:
+        """The store pod of this stretch, whatever its state."""
+        stores = (pod for pod in self.view.pods if pod.component == Component.STORE and not self.left_over(pod))
+        return next(stores, None)
+
+    def left_over(self, pod: PodView) -> bool:
+        """Made before the last suspension: it only waits to go."""
+        return pod.incarnation < self.status.oldest_incarnation
+
+    def alive(self, pod: PodView) -> bool:
+        """It runs or may still run, and nothing says that it is lost."""
+        return (
+            not self.left_over(pod)
+            and not ended(pod)
+            and pod.uid not in self.status.counted_pods
+            and end_of(pod, self.nodes, self.now) is None
+        )
+
+    def reachable(self, index: int) -> bool:
+        """The worker's pod is alive, stays, and has an address."""
+        pod = self.workers.get(index)
+        return pod is not None and self.alive(pod) and pod.deletion_at is None and bool(pod.ip)
+
+    def report(self, index: int) -> Report | None:
+        """The latest report of the worker's present pod."""
+        pod = self.workers.get(index)
+        reported = self.view.reports.get(pod.uid) if pod is not None else None
+        return reported.report if reported is not None else None
+
+    def reports(self) -> dict[int, Report]:
+        """Reports of members that are in the current incarnation, by index."""
+        found = {index: self.report(index) for index in self.status.members}
+        return {
+            index: report
+            for index, report in found.items()
+            if report is not None and report.incarnation == self.status.incarnation
+        }
+
+    @property
+    def met(self) -> bool:
+        """The members of this incarnation have been told where to meet."""
+        return bool(self.status.store.address)
+
+    @property
+    def active_seconds(self) -> float:
+        """Time on the deadline's clock."""
+        stretch = 0.0 if self.status.resumed_at is None else max(0.0, self.now - self.status.resumed_at)
+        return self.status.active_seconds + stretch
+
+    # --- what is decided ------------------------------------------------------------------------------------------
+
+    def set(self, **changes: Any) -> None:
+        """Change fields of the status."""
+        self.status = self.status.model_copy(update=changes)
+        if "oldest_incarnation" in changes:
+            self._workers = None
+
+    def act(self, action: Action) -> None:
+        """Do this once the status is written."""
+        self._actions.append(action)
+
+    def tell(self, type_: str, reason: Reason, message: str) -> None:
+        """Emit an event in the end."""
+        self.events.append(Event(type_, reason.value, message))
+
+    def wake(self, at: float) -> None:
+        """Look again at this moment, or earlier."""
+        self._wake = at if self._wake is None else min(self._wake, at)
+
+    def condition(self, kind: names.Condition, status: bool, reason: Reason, message: str) -> None:
+        """Set one condition; its transition time moves only when its status does."""
+        value = "True" if status else "False"
+        old = self.status.condition(kind)
+        moved = old is None or old.status != value
+        new = JobCondition(
+            type=kind.value,
+            status=value,
+            reason=reason.value,
+            message=message[:4096],
+            observed_generation=self.view.generation,
+            last_transition_time=Timestamp(self.now) if moved or old is None else old.last_transition_time,
+        )
+        others = tuple(each for each in self.status.conditions if each.type != kind)
+        self.set(conditions=tuple(sorted((*others, new), key=lambda each: each.type)))
+
+    def delete(self, pod: PodView, why: str) -> None:
+        """Delete a pod: with its own grace, unless somebody does so already; by force where its node cannot answer."""
+        node = self.nodes.get(pod.node)
+        if node is not None and away(node, self.now) >= NODE_TOLERANCE:
+            self.act(DeletePod(pod.name, pod.uid, why, 0))
+        elif pod.deletion_at is None:
+            self.act(DeletePod(pod.name, pod.uid, why))
+        elif node is not None and not node.ready and node.not_ready_since is not None:
+            self.wake(node.not_ready_since + NODE_TOLERANCE)
+
+    def count_on(self, pods: Mapping[int, KnownPod]) -> None:
+        """Count on these worker pods and no others from now on."""
+        self.set(pods=tuple(pods[index] for index in sorted(pods)))
+
+    def use_up(self, uids: Iterable[str]) -> None:
+        """Remember that the ends of these pods are dealt with, for as long as their objects are there."""
+        used = {uid: None for uid in (*self.status.counted_pods, *uids) if uid in self._by_uid}
+        self.set(counted_pods=tuple(used))
+
+    def begin_incarnation(self, members: tuple[int, ...], min_members: int | None = None) -> None:
+        """All members meet anew. Numbers are never used twice, so a message of before means nothing any more.
+
+        Args:
+            members: indices, ascending.
+            min_members: how many are enough; None: all.
+        """
+        number = max(self.status.incarnation, *(pod.incarnation for pod in self.view.pods), 0) + 1
+        self.set(
+            incarnation=number,
+            incarnation_at=Timestamp(self.now),
+            members=members,
+            min_members=len(members) if min_members is None else min_members,
+            finished_members=(),
+            save=None,
+            store=StoreStatus(uid=self.status.store.uid),
+            counted=RoundCursor(incarnation=number, round=0),
+        )
+
+    def next_members(self) -> tuple[int, ...]:
+        """Who meets next: those who are members now and still wanted, and newcomers that stand ready."""
+        stay = tuple(i for i in self.wanted if i in self.status.members or self.joinable(i))
+        return stay or self.wanted
+
+    def joinable(self, index: int) -> bool:
+        """The worker's pod is up and its launcher answers."""
+        return self.reachable(index) and self.report(index) is not None
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What is deleted first (it frees names and room), then what is created, then what is sent."""
+        return tuple(sorted(self._actions, key=_order))
+
+    @property
+    def wake_at(self) -> float | None:
+        """When to look again."""
+        return self._wake
+
+    @property
+    def phase(self) -> Phase:
+        """The phase as stored or decided so far."""
+        return self.status.phase
+
+
+def _order(action: Action) -> int:
+    if isinstance(action, DeletePod | DeleteJob):
+        return 0
+    if isinstance(action, CreateStore | CreateWorker):
+        return 2
+    return 3 if isinstance(action, _SENDS) else 1

@@ -1,0 +1,120 @@
+"""`spec.workers.{replicas,minReplicas}`: how many meet. Save first, then meet anew with more or fewer.
+
+The old members train on until the newcomers stand ready, so growing costs one regrouping and no waiting for pods.
+"""
+
+from __future__ import annotations
+
+from dtj_api.names import Cause, Phase, Reason
+from dtj_api.scalars import Timestamp
+from dtj_api.status import SaveRequest
+from dtj_api.wire import Save
+
+from .actions import SendSave
+from .draft import Draft
+from .failure_policy import count
+
+SAVE_PATIENCE = 120.0
+"""Seconds that a resize waits for its save: the shortest grace period of a pod."""
+JOIN_PATIENCE = 60.0
+"""Seconds that newcomers wait for each other, where `schedule.startTimeout` says nothing."""
+
+
+def resize(draft: Draft) -> None:
+    """Let the members follow what is wanted and what is there."""
+    if draft.status.finished_members:
+        return
+    if draft.phase != Phase.RUNNING and draft.status.save is None:
+        _while_forming(draft)
+        return
+    target = _target(draft)
+    if target == draft.status.members:
+        if draft.status.save is not None:
+            draft.set(save=None)
+        return
+    if _saved(draft):
+        before = len(draft.status.members)
+        message = f"from {before} to {len(target)} workers"
+        count(draft, Cause.RESIZE, message, charged=False)
+        draft.begin_incarnation(target)
+        draft.set(phase=Phase.RESIZING)
+        draft.tell("Normal", Reason.RESIZED, message)
+
+
+def shrink_at_timeout(draft: Draft) -> str | None:
+    """After `schedule.startTimeout`: go on with those that are there, if they are enough.
+
+    Returns:
+        Why the job cannot start, when it never ran in this stretch and has not even minReplicas; else None.
+    """
+    timeout = draft.spec.schedule.start_timeout
+    if timeout is None or draft.phase in (Phase.RUNNING, Phase.RESIZING) or draft.status.finished_members:
+        return None
+    begun = draft.status.resumed_at if starting(draft) else draft.status.incarnation_at
+    until = (begun or draft.now) + timeout
+    if draft.now < until:
+        draft.wake(until)
+        return None
+    there = tuple(index for index in draft.status.members if draft.reachable(index))
+    least = draft.spec.workers.effective_min
+    if len(there) < least:
+        if not starting(draft):
+            return None
+        return f"{len(there)} workers are up after {timeout}, and at least {least} are needed"
+    if len(there) < len(draft.status.members):
+        text = f"going on with {len(there)} of {len(draft.wanted)} workers: the others did not come within {timeout}"
+        draft.begin_incarnation(there, least)
+        draft.trouble = (Reason.FEWER_WORKERS, text)
+        draft.tell("Warning", Reason.FEWER_WORKERS, text)
+    return None
+
+
+def starting(draft: Draft) -> bool:
+    """Nobody has trained yet in this stretch."""
+    return draft.phase in (Phase.PENDING, Phase.STARTING)
+
+
+def _while_forming(draft: Draft) -> None:
+    """Nobody trains, so nothing is lost by meeting in the new size at once; nobody waits for one who is not wanted."""
+    stay = tuple(index for index in draft.status.members if index in draft.wanted)
+    timeout = draft.spec.schedule.start_timeout
+    in_time = timeout is None or draft.now < (draft.status.resumed_at or draft.now) + timeout
+    target = draft.wanted if starting(draft) and in_time else stay or draft.wanted
+    if target != draft.status.members:
+        draft.begin_incarnation(target)
+
+
+def _target(draft: Draft) -> tuple[int, ...]:
+    """Members as they should be: wanted ones that are members, and newcomers once all of them stand ready."""
+    stay = [index for index in draft.wanted if index in draft.status.members]
+    newcomers = [index for index in draft.wanted if index not in draft.status.members]
+    ready = [index for index in newcomers if draft.joinable(index)]
+    if ready and len(ready) < len(newcomers):
+        patience = draft.spec.schedule.start_timeout or JOIN_PATIENCE
+        until = min(draft.workers[index].created for index in ready) + patience
+        if draft.now < until:
+            draft.wake(until)
+            ready = []
+    return tuple(sorted([*stay, *ready])) or draft.wanted
+
+
+def _saved(draft: Draft) -> bool:
+    """Whether the save before the resize is done, or not worth waiting for any more."""
+    reports = draft.reports()
+    cannot = reports and not any(report.reports for report in reports.values())
+    if draft.spec.checkpoint is None or cannot:
+        return True
+    save = draft.status.save
+    if save is None:
+        name = f"resize-{draft.view.generation}-{draft.status.incarnation}"
+        save = SaveRequest(id=name, requested_at=Timestamp(draft.now))
+        draft.set(save=save, phase=Phase.RESIZING)
+    until = save.requested_at + SAVE_PATIENCE
+    if draft.now >= until or any(report.last_save == save.id for report in reports.values()):
+        return True
+    draft.wake(until)
+    for index in reports:
+        pod = draft.workers[index]
+        if draft.reachable(index):
+            draft.act(SendSave(pod.name, pod.uid, pod.ip, Save(draft.status.incarnation, save.id)))
+    return False

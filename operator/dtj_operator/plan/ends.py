@@ -1,0 +1,106 @@
+"""How a pod ended, and by whose doing.
+
+Kubernetes tells the end of a pod in five places (container state, phase, reason, disruption condition, node), and not
+all of them in each case. They are read here, once, from the surest to the vaguest. What the infrastructure did is never
+charged to the user: an OOM kill inside an evicted pod is an eviction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dtj_api.names import EXCUSED_CAUSES, Cause, ExitCode
+from dtj_operator.observe.view import NodeView, PodView
+
+NODE_TOLERANCE = 30.0
+"""Seconds that a node may be away before its pods count as lost (`failurePolicy.nodeLoss.tolerate`)."""
+
+_LOST_WITH_NODE = frozenset({"NodeLost", "DeletionByTaintManager", "DeletionByPodGC"})
+_REFUSED_BY_KUBELET = frozenset(
+    {"Evicted", "NodeAffinity", "NodeShutdown", "Preempting", "Shutdown", "Terminated", "UnexpectedAdmissionError"}
+)
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a pod that did not finish its work."""
+
+    cause: Cause
+    at: float
+    message: str
+    exit_code: int | None = None
+    """Of the main container, where it ran."""
+    ran: bool = True
+    """The main container ran at all."""
+
+    @property
+    def excused(self) -> bool:
+        """Whether the infrastructure did it."""
+        return self.cause in EXCUSED_CAUSES
+
+
+def exit_code(pod: PodView) -> int | None:
+    """Exit code of the main container; None while it runs or when nobody knows it."""
+    if pod.terminated is not None:
+        return pod.terminated.exit_code
+    return 0 if pod.phase == "Succeeded" else None
+
+
+def ended_well(pod: PodView) -> bool:
+    """The main container exited 0."""
+    return exit_code(pod) == ExitCode.DONE
+
+
+def ended(pod: PodView) -> bool:
+    """The main container has ended, well or not: the object is all that is left."""
+    return pod.terminated is not None or pod.phase in ("Succeeded", "Failed")
+
+
+def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float) -> End | None:
+    """Why the pod is lost, or None: it lives, is starting, or ended well."""
+    if ended_well(pod):
+        return None
+    if ended(pod):
+        return _ended(pod, now)
+    node = nodes.get(pod.node)
+    if node is not None and away(node, now) >= NODE_TOLERANCE:
+        return End(Cause.NODE_LOST, now, f"node {node.name} has not been ready for {NODE_TOLERANCE:g} s")
+    return None
+
+
+def away(node: NodeView, now: float) -> float:
+    """Seconds since the node was last ready; 0 when it is."""
+    return 0.0 if node.ready or node.not_ready_since is None else max(0.0, now - node.not_ready_since)
+
+
+def _ended(pod: PodView, now: float) -> End:
+    code = exit_code(pod)
+    said = pod.terminated
+    at = said.finished_at if said is not None and said.finished_at is not None else now
+    message = (said.message if said is not None else "") or pod.message or _in_words(pod, code)
+    return End(_cause(pod, code), at, message.strip(), code, ran=said is not None)
+
+
+def _cause(pod: PodView, code: int | None) -> Cause:
+    if pod.disruption in _LOST_WITH_NODE or pod.reason in _LOST_WITH_NODE:
+        return Cause.NODE_LOST
+    if pod.disruption or pod.reason in _REFUSED_BY_KUBELET or pod.reason.startswith("OutOf"):
+        return Cause.POD_EVICTED
+    if pod.deletion_at is not None:
+        return Cause.POD_DELETED
+    if pod.terminated is not None and pod.terminated.oom_killed:
+        return Cause.OUT_OF_MEMORY
+    if code == ExitCode.DRAINED:
+        return Cause.DRAINED
+    return Cause.POD_FAILED
+
+
+def _in_words(pod: PodView, code: int | None) -> str:
+    if code is None:
+        return pod.reason or "it failed before its container ran"
+    if pod.terminated is not None and pod.terminated.oom_killed:
+        return "its container was killed for using more memory than its limit"
+    if pod.terminated is not None and pod.terminated.signal:
+        return f"its container was ended by signal {pod.terminated.signal}"
+    return f"its container exited {code}"

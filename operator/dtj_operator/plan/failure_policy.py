@@ -1,0 +1,87 @@
+"""`spec.failurePolicy`: restarts are counted here, and here the budget is spent.
+
+The count is a number in the status, raised in the same write that records what was counted (a round by the cursor, a
+pod by its uid). So an operator that dies at any point counts each end once: before the write nothing was done, after it
+the evidence is used up.
+"""
+
+from __future__ import annotations
+
+from dtj_api.names import EXCUSED_CAUSES, Cause, ExitCode, Reason
+from dtj_api.scalars import Timestamp
+
+from .draft import Draft
+from .ends import End
+
+NEVER_RAN_PAUSE = 5.0
+"""Seconds before a pod is made anew that ended before its container ran: a node may refuse them as fast as they come."""
+_TEXT = 4096
+
+
+def count(draft: Draft, cause: Cause, message: str, *, charged: bool) -> None:
+    """Count one restart.
+
+    Args:
+        charged: whether it may spend the user's budget; an excused cause never does.
+    """
+    policy = draft.spec.failure_policy
+    old = draft.status.restarts
+    charged = charged and cause not in EXCUSED_CAUSES
+    recent = (*old.recent, Timestamp(draft.now)) if charged else old.recent
+    in_window = tuple(at for at in recent if at > draft.now - policy.window)
+    restarts = old.model_copy(
+        update={
+            "counted": old.counted + charged,
+            "excused": old.excused + (not charged),
+            "by_cause": dict(sorted({**old.by_cause, cause.value: old.by_cause.get(cause, 0) + 1}.items())),
+            "recent": in_window[-(policy.max_restarts + 1) :],
+            "last_cause": cause.value,
+            "last_message": message[-_TEXT:],
+        }
+    )
+    draft.set(restarts=restarts)
+
+
+def pause(draft: Draft, end: End, *, charged: bool) -> None:
+    """Set when the lost pod may be replaced: at once after what the infrastructure did, later and later otherwise."""
+    backoff = draft.spec.failure_policy.backoff
+    seconds = 0.0
+    if charged and not end.excused:
+        times = min(len(draft.status.restarts.recent), 32)
+        seconds = min(backoff.max, backoff.initial * 2.0 ** max(0, times - 1))
+    elif not end.ran:
+        seconds = NEVER_RAN_PAUSE
+    until = draft.now + seconds
+    if seconds and until > (draft.status.create_after or 0.0):
+        draft.set(create_after=Timestamp(until))
+
+
+def verdict(draft: Draft) -> tuple[Reason, str] | None:
+    """Why the job has to be given up, or None.
+
+    The budget is looked up in the status, so that a job that was suspended meanwhile is still given up when it resumes.
+    """
+    if draft.fatal is not None:
+        return draft.fatal
+    policy = draft.spec.failure_policy
+    recent = [at for at in draft.status.restarts.recent if at > draft.now - policy.window]
+    if len(recent) <= policy.max_restarts:
+        return None
+    last = draft.status.restarts
+    return (
+        Reason.BUDGET_SPENT,
+        f"{len(recent)} failures within {policy.window}, and failurePolicy.maxRestarts allows {policy.max_restarts} "
+        f"restarts; the last one was {last.last_cause}: {last.last_message}",
+    )
+
+
+def note_fatal(draft: Draft, end: End, pod: str) -> None:
+    """Recognise the exit codes after which no restart helps."""
+    if end.exit_code == ExitCode.BAD_CONFIG:
+        draft.fatal = (Reason.USER_ERROR, f"pod {pod} cannot run what it was given: {end.message}")
+    elif end.exit_code == ExitCode.VOLUME_NOT_SHARED:
+        draft.fatal = (
+            Reason.VOLUME_NOT_SHARED,
+            f"pod {pod} does not see on the volume what another worker wrote there; use a claim that all nodes mount "
+            f"with ReadWriteMany: {end.message}",
+        )

@@ -1,0 +1,116 @@
+"""A pod is lost: counted once under its own cause, and the others meet anew.
+
+Evidence is an object that failed, or the absence of one that the status counts on. Both are used up in the write that
+counts them: the uid goes to `countedPods` while the object is there, and leaves `pods`. Only then may it be deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtj_api import names
+from dtj_api.names import Cause, Reason
+from dtj_api.status import KnownPod, StoreStatus
+from dtj_operator.observe.view import STORE_INDEX, PodView
+
+from .draft import Draft
+from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
+from .failure_policy import count, note_fatal, pause
+
+
+@dataclass(frozen=True)
+class _Loss:
+    index: int
+    name: str
+    end: End
+    incarnation: int
+    """The incarnation that the pod was created in."""
+
+
+def count_losses(draft: Draft) -> None:
+    """Count the pods that are lost since the last status; begin a new incarnation when the current one has met."""
+    for node in draft.view.nodes:
+        if not node.ready and node.not_ready_since is not None and away(node, draft.now) < NODE_TOLERANCE:
+            draft.wake(node.not_ready_since + NODE_TOLERANCE)
+    losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
+    if not losses:
+        return
+    for place, loss in enumerate(losses):
+        # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
+        aftermath = not draft.met and loss.incarnation < draft.status.incarnation
+        charged = place == 0 and not aftermath
+        message = f"pod {loss.name} is lost ({loss.end.cause}): {loss.end.message}"
+        count(draft, loss.end.cause, message, charged=charged)
+        pause(draft, loss.end, charged=charged)
+        note_fatal(draft, loss.end, loss.name)
+        reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
+        draft.tell("Warning", reason, message)
+        draft.trouble = (reason, message)
+    if draft.met and any(loss.index == STORE_INDEX or loss.index in draft.status.members for loss in losses):
+        draft.begin_incarnation(draft.next_members())
+
+
+def _lost_workers(draft: Draft) -> list[_Loss]:
+    losses: list[_Loss] = []
+    used: list[str] = []
+    keep: dict[int, KnownPod] = {}
+    finished = set(draft.status.finished_members)
+    for known in draft.status.pods:
+        if known.index in finished:
+            keep[known.index] = known
+            continue
+        pod = draft.pod(known.uid)
+        if pod is not None and not _is_over(draft, pod):
+            keep[known.index] = known
+            continue
+        used.append(known.uid)
+        end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
+        if end is not None:
+            losses.append(_Loss(known.index, names.worker_name(draft.view.name, known.index), end, known.incarnation))
+    counts = {*draft.wanted, *draft.status.members}
+    passed = {*draft.status.counted_pods, *used}
+    for index, pod in draft.workers.items():
+        if pod.uid in passed or index not in counts or index in keep:
+            continue
+        if not _is_over(draft, pod):
+            keep[index] = KnownPod(index=index, uid=pod.uid, incarnation=pod.incarnation)
+            continue
+        used.append(pod.uid)
+        if end := end_of(pod, draft.nodes, draft.now):
+            losses.append(_Loss(index, pod.name, end, pod.incarnation))
+    draft.count_on(keep)
+    draft.use_up(used)
+    return losses
+
+
+def _lost_store(draft: Draft) -> list[_Loss]:
+    known, store = draft.status.store.uid, draft.store
+    name = names.store_name(draft.view.name)
+    losses: list[_Loss] = []
+    pod = draft.pod(known) if known else None
+    if known and (pod is None or _store_is_over(draft, pod)):
+        end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
+        text = end.message if end is not None else "it ended"
+        at = end.at if end is not None else draft.now
+        made_in = pod.incarnation if pod is not None else draft.status.incarnation
+        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, at, text), made_in))
+        draft.use_up([known])
+        draft.set(store=StoreStatus(address=draft.status.store.address))
+    if store is not None and store.uid != known and store.uid not in draft.status.counted_pods:
+        if _store_is_over(draft, store):
+            draft.use_up([store.uid])
+        else:
+            draft.set(store=StoreStatus(address=draft.status.store.address, uid=store.uid))
+    return losses
+
+
+def _is_over(draft: Draft, pod: PodView) -> bool:
+    return ended_well(pod) or end_of(pod, draft.nodes, draft.now) is not None
+
+
+def _store_is_over(draft: Draft, pod: PodView) -> bool:
+    return ended(pod) or end_of(pod, draft.nodes, draft.now) is not None
+
+
+def _gone(draft: Draft) -> End:
+    return End(Cause.GONE, draft.now, "its object vanished before anybody saw it end")

@@ -1,0 +1,123 @@
+"""The operator in one function: what is, is compared with what should be, and the difference is a plan.
+
+Read `_steer` from top to bottom: that is what the operator does, in this order. Each step is one policy in one file.
+"""
+
+from __future__ import annotations
+
+from dtj_api.names import OPERATOR, Phase, Reason
+from dtj_api.scalars import Timestamp
+from dtj_api.status import JobStatus, WorkerCounts
+from dtj_operator.observe.view import JobView
+
+from .admission import admit
+from .children import keep_children
+from .conditions import say_where_it_stands
+from .deadline import overdue
+from .draft import Draft
+from .elastic import resize, shrink_at_timeout
+from .failure_policy import verdict
+from .lifecycle import after_the_end, fail, selector, succeed
+from .losses import count_losses
+from .meeting import meet
+from .phase import decide_phase
+from .progress import EVERY, note_figures
+from .rounds import count_rounds
+from .success import all_finished, note_finished
+from .suspend import resume, suspend
+from .unreadable import say_unreadable
+from .value import Plan
+from .waiting import taken_names
+from .workers import keep_pods
+
+TAKEN_RETRY = 10.0
+"""Seconds after which a name that somebody else holds is looked at again."""
+
+
+def plan(view: JobView) -> Plan:
+    """What should be done about a job. Total: every view has a plan."""
+    if view.deleting or view.managed_by not in ("", OPERATOR):
+        return Plan(view.status)
+    if view.spec is None:
+        return say_unreadable(view)
+    draft = Draft(view, view.spec)
+    _steer(draft)
+    draft.set(observed_generation=view.generation, selector=selector(view.uid))
+    return _as_plan(draft)
+
+
+def _steer(draft: Draft) -> None:
+    if draft.status.done:
+        after_the_end(draft)
+        return
+    # What happened is counted first, whatever is decided then.
+    note_finished(draft)
+    if all_finished(draft):
+        succeed(draft)
+        return
+    if draft.status.resumed_at is not None:
+        count_rounds(draft)
+        count_losses(draft)
+    # Then who has the last word: Suspended > Deadline > Failed > Restart.
+    if draft.spec.suspend:
+        suspend(draft)
+        return
+    resume(draft)
+    if (late := overdue(draft)) is not None:
+        fail(draft, Reason.DEADLINE_EXCEEDED, late, save=True)
+        return
+    if (given_up := verdict(draft)) is not None:
+        fail(draft, *given_up, save=False)
+        return
+    if (missing := shrink_at_timeout(draft)) is not None:
+        fail(draft, Reason.START_TIMEOUT, missing, save=False)
+        return
+    # What the job needs.
+    if not admit(draft):
+        return
+    resize(draft)
+    if taken_names(draft):
+        draft.wake(draft.now + TAKEN_RETRY)
+    else:
+        keep_children(draft)
+        keep_pods(draft)
+    meet(draft)
+    # What is said of it.
+    decide_phase(draft)
+    note_figures(draft)
+    say_where_it_stands(draft)
+
+
+def _as_plan(draft: Draft) -> Plan:
+    stored, status, now = draft.view.status, draft.status, draft.now
+    changed = status != stored
+    urgent = changed and _without_figures(status) != _without_figures(stored)
+    due = (stored.updated_at or 0.0) + EVERY
+    write = urgent or (changed and now >= due)
+    if write:
+        status = status.model_copy(update={"updated_at": Timestamp(now)})
+    elif changed:
+        draft.wake(due)
+    wake = draft.wake_at
+    return Plan(
+        status=status,
+        write=write,
+        urgent=urgent,
+        actions=draft.actions,
+        events=tuple(draft.events),
+        requeue_after=None if wake is None else round(max(0.05, wake - now), 3),
+    )
+
+
+def _without_figures(status: JobStatus) -> JobStatus:
+    empty = JobStatus()
+    conditions = tuple(each.model_copy(update={"message": ""}) for each in status.conditions)
+    return status.model_copy(
+        update={
+            "progress": empty.progress,
+            "checkpoint": empty.checkpoint,
+            "workers": WorkerCounts(desired=status.workers.desired),
+            "pods": () if status.phase in (Phase.PENDING, Phase.STARTING) and not status.store.address else status.pods,
+            "conditions": conditions,
+        }
+    )

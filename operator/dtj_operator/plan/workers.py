@@ -1,0 +1,55 @@
+"""`spec.workers.replicas`: one pod for each wanted index, never two, and none made anew while the old one is there.
+
+Names are deterministic, so the API server itself refuses a second pod of an index; what is planned here is only ever
+the first. A pod that lives is never deleted to make another one.
+"""
+
+from __future__ import annotations
+
+from dtj_api import names
+from dtj_api.names import Component, Reason
+
+from .actions import CreateStore, CreateWorker
+from .draft import Draft
+from .ends import end_of
+from .suspend import leave
+
+
+def keep_pods(draft: Draft) -> None:
+    """Delete the pods whose end is counted and those not wanted any more, create the missing ones."""
+    leave(draft, [pod for pod in draft.view.pods if draft.left_over(pod)])
+    _delete_used(draft)
+    if all(index in draft.status.finished_members for index in draft.status.members):
+        return
+    occupied = {pod.name for pod in draft.view.pods}
+    missing = [
+        index
+        for index in draft.wanted
+        if index not in draft.status.finished_members and names.worker_name(draft.view.name, index) not in occupied
+    ]
+    store = names.store_name(draft.view.name)
+    if store not in occupied:
+        draft.act(CreateStore(store, draft.status.incarnation))
+    if not missing:
+        return
+    after = draft.status.create_after
+    if after is not None and draft.now < after:
+        draft.wake(after)
+        return
+    for index in missing:
+        draft.act(CreateWorker(names.worker_name(draft.view.name, index), index, draft.status.incarnation))
+    which = f"worker {missing[0]}" if len(missing) == 1 else f"{len(missing)} workers"
+    draft.tell("Normal", Reason.CREATED, f"creating {which} in incarnation {draft.status.incarnation}")
+
+
+def _delete_used(draft: Draft) -> None:
+    used = set(draft.status.counted_pods)
+    needed = {*draft.wanted, *draft.status.members}
+    for pod in draft.view.pods:
+        if draft.left_over(pod):
+            continue
+        if pod.uid in used:
+            end = end_of(pod, draft.nodes, draft.now)
+            draft.delete(pod, f"its end is counted ({end.cause})" if end else "it has ended and is needed again")
+        elif pod.component == Component.WORKER and pod.index not in needed:
+            draft.delete(pod, f"{len(draft.wanted)} workers are wanted")
