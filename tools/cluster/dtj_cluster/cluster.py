@@ -21,7 +21,8 @@ from dtj_cluster.api import Api
 from dtj_cluster.clean import together
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.network import Network
-from dtj_cluster.node import Node, NodeHandle
+from dtj_cluster.node import Node
+from dtj_cluster.node_config import NodeHandle
 from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id
 from dtj_cluster.progress import steps
 from dtj_cluster.state import Options, Paths, Phase, State, all_locked, clusters
@@ -159,6 +160,7 @@ class Cluster:
             if old is not None:
                 with steps.step(f"cluster {self.name}: clear what an earlier run left"):
                     clean.clear(self.paths, old)
+            self._processes.forget_logs()
             state = State(
                 name=self.name,
                 boot=boot_id(),

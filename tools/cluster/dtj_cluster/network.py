@@ -126,7 +126,9 @@ def alias(root: Path) -> str:
 def bridge_up(network: Network, root: Path) -> None:
     """Make the bridge with its address, and the registry's way in. Nothing happens when they are there."""
     if not link_exists(network.bridge):
-        run("ip", "link", "add", network.bridge, "type", "bridge")
+        # A bridge without an address of its own takes that of a port: when the port's node dies, the others would send
+        # to the old address until their caches expire, and be lost to the API server for half a minute.
+        run("ip", "link", "add", network.bridge, "address", f"02:64:74:6a:00:{network.index:02x}", "type", "bridge")
         run("ip", "link", "set", network.bridge, "alias", alias(root))
     run("ip", "address", "replace", f"{network.host}/{network.nodes.prefixlen}", "dev", network.bridge)
     run("ip", "link", "set", network.bridge, "up")
@@ -254,21 +256,6 @@ def _dns_answers(server: str) -> bool:
             return probe.recv(512)[3] & 0x0F == 0
         except OSError:
             return False
-
-
-def kube_proxy_config(node: str, kubeconfig: Path) -> dict[str, object]:
-    """kube-proxy of one node; conntrack limits are the machine's and stay untouched."""
-    return {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": "iptables",
-        "hostnameOverride": node,
-        "clientConnection": {"kubeconfig": str(kubeconfig)},
-        "detectLocalMode": "NodeCIDR",
-        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-        "iptables": {"minSyncPeriod": "100ms"},
-        "metricsBindAddress": "127.0.0.1:10249",
-    }
 
 
 def kube_router_argv(program: Path, node: str, network: Network, kubeconfig: Path) -> list[str]:

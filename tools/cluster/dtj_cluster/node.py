@@ -7,18 +7,17 @@ that reason.
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from dtj_cluster import cgroups, node_init, pki
+from dtj_cluster import cgroups, node_config, node_init
 from dtj_cluster import network as net
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
+from dtj_cluster.node_config import NodeHandle
 from dtj_cluster.processes import ProcessIdentity, ProcessTable, argv
 from dtj_cluster.state import Options, Paths
 
@@ -38,28 +37,8 @@ PROGRAMS = (
     "ip",
     "nsenter",
 )
-PAUSE_IMAGE = "localhost/pause:1"
 GPU = "nvidia.com/gpu"
 _KEPT = {"containerd"}
-
-
-@dataclass(frozen=True)
-class NodeHandle:
-    """What others need to put images into a node."""
-
-    name: str
-    address: str
-    directory: Path
-
-    @property
-    def containerd_socket(self) -> Path:
-        """The socket of the node's containerd; images of pods are in its namespace `k8s.io`."""
-        return self.directory / "containerd.sock"
-
-    @property
-    def containerd_root(self) -> Path:
-        """Where its images are on disk; kept by `down`."""
-        return self.directory / "containerd"
 
 
 def node_name(number: int) -> str:
@@ -115,6 +94,7 @@ class Node:
             self._clear_run()
             for name in {*node_init.PLACES.values(), "containerd"}:
                 (folder / name).mkdir(parents=True, exist_ok=True)
+            node_config.write(self.handle, self.number, self._cluster, self._paths, self._programs, self._network)
             cgroups.create(self._cluster, self.name)
             init = self._processes.start(
                 self._process("init"),
@@ -124,7 +104,6 @@ class Node:
             self._processes.wait_for(self._process("init"), (folder / "ready").exists, "the namespaces", 20)
             net.attach_node(self._network, self.number, init)
         net.route_neighbours(self._network, self.number, init, range(self._options.nodes))
-        self._configure()
         self._processes.start(
             self._process("containerd"),
             argv(self._programs["containerd"], {"config": folder / "containerd.toml", "log-level": "warn"}),
@@ -235,120 +214,6 @@ class Node:
             # The firewall needs the pod range on the object, and exits without it.
             "spec": {"podCIDR": pods, "podCIDRs": [pods]},
         }
-
-    def _configure(self) -> None:
-        folder, network = self.handle.directory, self._network
-        authority = pki.Authority(self._paths.pki)
-        authority.issue(self.name, pki.node(self.name, self.handle.address))
-        authority.kubeconfig(self.name, f"https://{network.host}:{net.API_PORT}", self._paths.component(self.name))
-        (folder / "resolv.conf").write_text(f"nameserver {network.host}\n")
-        (folder / "containerd.toml").write_text(containerd_config(self.handle, self._programs))
-        registry = folder / "registries" / f"127.0.0.1:{net.REGISTRY_PORT}"
-        registry.mkdir(parents=True, exist_ok=True)
-        (registry / "hosts.toml").write_text(registry_config(network))
-        conflist = folder / "cni.d" / "10-pods.conflist"
-        conflist.parent.mkdir(exist_ok=True)
-        conflist.write_text(json.dumps(cni_config(network, self.number)))
-        (folder / "kubelet.json").write_text(
-            json.dumps(kubelet_config(self.handle, self._cluster, authority, network), indent=1)
-        )
-        (folder / "kube-proxy.json").write_text(
-            json.dumps(net.kube_proxy_config(self.name, self._paths.component("proxy")), indent=1)
-        )
-
-
-def containerd_config(handle: NodeHandle, programs: Mapping[str, Path]) -> str:
-    """containerd of one node. `restrict_oom_score_adj`: machines without CAP_SYS_RESOURCE start no container
-    otherwise.
-    """
-    return f"""\
-version = 2
-root = "{handle.containerd_root}"
-state = "/run/containerd"
-[grpc]
-  address = "{handle.containerd_socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{programs["cni"]}"
-    conf_dir = "{handle.directory / "cni.d"}"
-  [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{handle.directory / "registries"}"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-"""
-
-
-def registry_config(network: net.Network) -> str:
-    """Where the node finds the registry that the machine calls 127.0.0.1."""
-    server = f"http://{network.host}:{net.REGISTRY_PORT}"
-    return f'server = "{server}"\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
-
-
-def cni_config(network: net.Network, number: int) -> dict[str, object]:
-    """Pods of one node: a bridge in the node, addresses of its range, host ports. No masquerading: NetworkPolicy
-    needs the pods' own addresses.
-    """
-    bridge = {
-        "type": "bridge",
-        "bridge": "cni0",
-        "isGateway": True,
-        "ipMasq": False,
-        "hairpinMode": True,
-        "ipam": {
-            "type": "host-local",
-            "ranges": [[{"subnet": str(network.pods(number))}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        },
-    }
-    return {
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
-    }
-
-
-def kubelet_config(
-    handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network
-) -> dict[str, object]:
-    """The kubelet of one node; what differs from the defaults is what a shared, disk-poor machine with either cgroup
-    version needs.
-    """
-    return {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "failCgroupV1": False,
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{cgroups.name(cluster, handle.name)}",
-        "failSwapOn": False,
-        "enforceNodeAllocatable": [],
-        "localStorageCapacityIsolation": False,
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        # Images were brought in by hand and cannot be pulled again: never collect them.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(authority.certificate)},
-        },
-        "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(authority.file(handle.name, "crt")),
-        "tlsPrivateKeyFile": str(authority.file(handle.name, "key")),
-        "address": handle.address,
-        "clusterDomain": "cluster.local",
-        "clusterDNS": [network.host],
-        "resolvConf": str(handle.directory / "resolv.conf"),
-        "containerRuntimeEndpoint": f"unix://{handle.containerd_socket}",
-        "serializeImagePulls": False,
-        "maxPods": 200,
-        "syncFrequency": "10s",
-        "nodeStatusUpdateFrequency": "2s",
-        "nodeLeaseDurationSeconds": 20,
-    }
 
 
 def _listens(path: Path) -> bool:

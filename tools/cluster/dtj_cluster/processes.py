@@ -164,6 +164,11 @@ class ProcessTable:
         """Where the output of ``name`` goes."""
         return self._logs / f"{name}.log"
 
+    def forget_logs(self) -> None:
+        """Remove the logs of an earlier run, which stay after its end for whoever asks why it failed."""
+        for log in self._logs.glob("*.log"):
+            log.unlink()
+
     def find(self, name: str) -> ProcessIdentity | None:
         """The recorded process called ``name`` if it is alive."""
         identity = self._load(self._records / f"{name}.json")
