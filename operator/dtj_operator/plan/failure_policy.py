@@ -14,7 +14,7 @@ from .draft import Draft
 from .ends import End
 
 NEVER_RAN_PAUSE = 5.0
-"""Seconds before a pod is made anew that ended before its container ran: a node may refuse them as fast as they come."""
+"""Seconds before a pod is made anew that ended before its container ran: a node may refuse pods as fast as it can."""
 _TEXT = 4096
 
 

@@ -1,0 +1,311 @@
+"""A small world that obeys plans: pods that start, fail and vanish, launchers that meet and train, an operator that dies.
+
+It keeps books of its own, so that a test compares what the status says with what really happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dtj_api import names
+from dtj_api.names import Component, LauncherState
+from dtj_api.spec import JobSpec
+from dtj_api.status import JobStatus
+from dtj_api.wire import Failure, Meet, Progress, Report, Stop
+from dtj_operator.observe.view import Children, DryRun, JobView, NodeView, PodView, Reported, Terminated
+from dtj_operator.plan import (
+    Action,
+    CreateClaim,
+    CreateKey,
+    CreatePolicy,
+    CreateService,
+    CreateStore,
+    CreateWorker,
+    DeleteJob,
+    DeletePod,
+    DryRunWorker,
+    Plan,
+    SendMeet,
+    SendRelease,
+    SendSave,
+    SendStop,
+    plan,
+)
+
+
+@dataclass
+class Launcher:
+    """PID 1 of a worker."""
+
+    incarnation: int = 0
+    round: int = 0
+    state: str = LauncherState.WAITING
+    meet: Meet | None = None
+    failures: list[Failure] = field(default_factory=list)
+    last_save: str = ""
+    broken: bool = False
+    """Its ranks have ended and no new round has formed."""
+
+
+class World:
+    """One job and its cluster. `steps` is the work to do; the checkpoint survives pods."""
+
+    def __init__(self, spec: dict[str, Any], *, steps: int = 6) -> None:
+        self.now = 1_800_000_000.0
+        self.spec = spec
+        self.generation = 1
+        self.status = JobStatus()
+        self.version = 1
+        self.pods: dict[str, PodView] = {}
+        self.launchers: dict[str, Launcher] = {}
+        self.nodes: dict[str, NodeView] = {}
+        self.children: set[type[Action]] = set()
+        self.dry_run: DryRun | None = None
+        self.steps = steps
+        self.step = 0
+        self.job_deleted = False
+        self.reporting = True
+        self.schedulable = True
+        self.created: list[tuple[int, str]] = []
+        self.deletes: list[tuple[DeletePod, JobStatus, PodView]] = []
+        self.meets: list[tuple[str, Meet]] = []
+        self.plans: list[Plan] = []
+        self._serial = 0
+
+    # --- the operator -----------------------------------------------------------------------------------------------
+
+    def view(self) -> JobView:
+        reports = {uid: Reported(self.now, self._report(uid)) for uid in self.launchers if self.reporting}
+        made = self.children
+        return JobView(
+            now=self.now,
+            name="ner",
+            namespace="ml",
+            uid="job-uid",
+            generation=self.generation,
+            resource_version=str(self.version),
+            created=1_800_000_000.0,
+            spec=JobSpec.model_validate(self.spec),
+            managed_by=names.OPERATOR,
+            status=self.status,
+            pods=tuple(sorted(self.pods.values(), key=lambda pod: pod.name)),
+            children=Children(
+                CreateService in made, CreateKey in made, CreatePolicy in made, CreateClaim in made
+            ),
+            nodes=tuple(self.nodes.values()),
+            reports={uid: each for uid, each in reports.items() if uid in self.pods},
+            dry_run=self.dry_run,
+        )
+
+    def reconcile(self, *, conflict: bool = False, crash_after: int | None = None) -> Plan:
+        """One reconcile. `conflict`: the status write is refused. `crash_after`: the operator dies after so many acts,
+        counting the status write as the first."""
+        made = plan(self.view())
+        self.plans.append(made)
+        if conflict and made.write:
+            return made
+        if crash_after == 0:
+            self.dry_run = None
+            return made
+        if made.write:
+            self.status = JobStatus.model_validate_json(made.status.model_dump_json(by_alias=True))
+            self.version += 1
+        for place, action in enumerate(made.actions, start=1):
+            if crash_after is not None and place >= crash_after:
+                self.dry_run = None
+                break
+            self._perform(action)
+        return made
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case CreateWorker():
+                self._create(action.name, Component.WORKER, action.index, action.incarnation)
+            case CreateStore():
+                self._create(action.name, Component.STORE, -1, action.incarnation)
+            case DeletePod():
+                self._delete(action)
+            case DryRunWorker():
+                self.dry_run = DryRun(action.template_hash, at=self.now)
+            case SendMeet():
+                self._meet(action)
+            case SendSave():
+                if (launcher := self.launchers.get(action.uid)) and launcher.state == LauncherState.TRAINING:
+                    launcher.last_save = action.message.id
+            case SendRelease():
+                launcher = self.launchers.get(action.uid)
+                at = (action.message.incarnation, action.message.round)
+                if launcher and (launcher.incarnation, launcher.round) == at:
+                    self._end_ranks(launcher)
+            case SendStop():
+                self._stop(action.uid, action.message)
+            case DeleteJob():
+                self.job_deleted = True
+            case _:
+                self.children.add(type(action))
+
+    def _create(self, name: str, component: Component, index: int, incarnation: int) -> None:
+        if any(pod.name == name for pod in self.pods.values()):
+            return  # The API server answers AlreadyExists.
+        self._serial += 1
+        uid = f"u{self._serial}"
+        self.pods[uid] = PodView(name, uid, component, index, incarnation, "Pending", created=self.now)
+        if component == Component.WORKER:
+            self.created.append((index, uid))
+
+    def _delete(self, action: DeletePod) -> None:
+        pod = self.pods.get(action.uid)
+        if pod is None:
+            return
+        self.deletes.append((action, self.status, pod))
+        if action.grace == 0 or pod.phase in ("Succeeded", "Failed", "Pending"):
+            self.vanish(pod.uid)
+        else:
+            self.pods[pod.uid] = replace(pod, deletion_at=self.now + 120)
+
+    def _meet(self, action: SendMeet) -> None:
+        launcher = self.launchers.get(action.uid)
+        if launcher is None or action.message.incarnation < launcher.incarnation:
+            return
+        self.meets.append((action.uid, action.message))
+        if action.message.incarnation > launcher.incarnation:
+            launcher.incarnation = action.message.incarnation
+            launcher.round = 0
+            launcher.state = LauncherState.MEETING
+            launcher.meet = action.message
+            launcher.broken = False
+            launcher.failures = launcher.failures[-20:]
+
+    def _stop(self, uid: str, message: Stop) -> None:
+        if uid in self.launchers and self.pods[uid].phase == "Running":
+            self.end_pod(uid, names.ExitCode.DRAINED)
+
+    # --- the cluster ------------------------------------------------------------------------------------------------
+
+    def tick(self, seconds: float = 1.0) -> None:
+        """Let the cluster do what it does by itself."""
+        self.now += seconds
+        for uid, pod in list(self.pods.items()):
+            if pod.deletion_at is not None and self._answers(pod):
+                if pod.phase == "Running" and pod.terminated is None:
+                    self.end_pod(uid, names.ExitCode.DRAINED)
+                else:
+                    self.vanish(uid)
+            elif pod.phase == "Pending" and self.schedulable:
+                node = "node-a" if self._serial % 2 else "node-b"
+                self.pods[uid] = replace(pod, phase="Running", ip=f"10.0.0.{uid[1:]}", node=node, ready=True)
+                if pod.component == Component.WORKER:
+                    self.launchers[uid] = Launcher()
+        self._form_rounds()
+        self._train()
+
+    def _answers(self, pod: PodView) -> bool:
+        node = self.nodes.get(pod.node)
+        return node is None or node.ready
+
+    def _form_rounds(self) -> None:
+        waiting = [
+            (uid, each)
+            for uid, each in self.launchers.items()
+            if each.state == LauncherState.MEETING and self._runs(uid)
+        ]
+        for incarnation in {each.incarnation for _, each in waiting}:
+            group = [(uid, each) for uid, each in waiting if each.incarnation == incarnation]
+            meet = group[0][1].meet
+            store = next((pod for pod in self.pods.values() if pod.component == Component.STORE), None)
+            at = f"{store.ip}:{names.STORE_PORT}" if store and store.phase == "Running" else ""
+            if meet is None or meet.store != at or len(group) < meet.max_nodes:
+                continue
+            number = max(each.round for _, each in group) + 1
+            for _, each in group:
+                each.round, each.state, each.broken = number, LauncherState.TRAINING, False
+
+    def _train(self) -> None:
+        groups: dict[tuple[int, int], list[str]] = {}
+        for uid, each in self.launchers.items():
+            if each.state == LauncherState.TRAINING:
+                groups.setdefault((each.incarnation, each.round), []).append(uid)
+        for uids in groups.values():
+            meet = self.launchers[uids[0]].meet
+            if meet is None or len([uid for uid in uids if self._runs(uid)]) < meet.max_nodes:
+                continue
+            self.step += 1
+            if self.step >= self.steps:
+                for uid in uids:
+                    self.launchers[uid].state = LauncherState.DONE
+
+    def _runs(self, uid: str) -> bool:
+        pod = self.pods.get(uid)
+        return pod is not None and pod.phase == "Running" and pod.terminated is None and self._answers(pod)
+
+    def _end_ranks(self, launcher: Launcher) -> None:
+        """The ranks end; the agent looks for its peers under the same incarnation."""
+        if launcher.state == LauncherState.TRAINING:
+            launcher.state, launcher.broken = LauncherState.MEETING, True
+
+    def crash_rank(self, uid: str, *, exit_code: int = -9, user_error: bool = False) -> bool:
+        """A rank of a training worker dies; its peers follow with errors of their own. False: nobody trains there."""
+        launcher = self.launchers.get(uid)
+        if launcher is None or launcher.state != LauncherState.TRAINING or not self._runs(uid):
+            return False
+        at = (launcher.incarnation, launcher.round)
+        for peer, each in self.launchers.items():
+            if (each.incarnation, each.round) != at or each.state != LauncherState.TRAINING or not self._runs(peer):
+                continue
+            mine = peer == uid
+            delay = 0.0 if mine else 0.1
+            code = exit_code if mine else 1
+            error = user_error and mine
+            text = "ValueError: boom" if error else "connection reset by peer"
+            each.failures.append(Failure(*at, 0, 0, self.now + delay, code, text, "", error))
+            self._end_ranks(each)
+        return True
+
+    def end_pod(self, uid: str, code: int, **fields: Any) -> None:
+        """The main container of a pod exits."""
+        pod = self.pods[uid]
+        ended = Terminated(code, finished_at=self.now)
+        phase = "Succeeded" if code == 0 else "Failed"
+        self.pods[uid] = replace(pod, phase=phase, terminated=ended, ready=False, **fields)
+
+    def exit_when_done(self) -> None:
+        """Launchers that are through leave."""
+        for uid, each in list(self.launchers.items()):
+            if each.state == LauncherState.DONE and self._runs(uid):
+                self.end_pod(uid, 0)
+
+    def vanish(self, uid: str) -> None:
+        """The object of a pod goes, and its process with it."""
+        self.pods.pop(uid, None)
+        self.launchers.pop(uid, None)
+
+    def _report(self, uid: str) -> Report:
+        each = self.launchers[uid]
+        group = sorted(
+            self.pods[peer].index for peer, other in self.launchers.items() if other.incarnation == each.incarnation
+        )
+        index = self.pods[uid].index
+        return Report(
+            pod_uid=uid,
+            index=index,
+            state=each.state,
+            incarnation=each.incarnation,
+            round=each.round,
+            world_size=len(group),
+            group_rank=group.index(index) if each.round else -1,
+            failures=tuple(each.failures),
+            progress=Progress(step=self.step, total_steps=self.steps, updated_at=self.now, loss=1.0),
+            last_save=each.last_save,
+            reports=True,
+        )
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(self, until: Any = None, *, seconds: int = 200) -> None:
+        """Let time pass, reconciling each second, until the job is done or `until()` holds."""
+        for _ in range(seconds):
+            self.reconcile()
+            if until() if until is not None else self.status.done:
+                return
+            self.tick()
