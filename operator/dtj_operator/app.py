@@ -213,7 +213,7 @@ class Operator:
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(self._config.resync_seconds)
-            for key in self.world.jobs.keys():
+            for key in self.world.jobs.all_keys():
                 self.queue.add(key)
 
     async def _watch_lag(self) -> None:

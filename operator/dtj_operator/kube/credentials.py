@@ -14,11 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 _TOKEN_LIFE = 60.0
 _LOAD_TIMEOUT = 30.0
+_UNREADABLE = (
+    ConfigException,
+    yaml.YAMLError,
+    OSError,
+    TimeoutError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
+"""What the loaders let through for a file that is not a kubeconfig."""
 
 
 class CredentialsError(Exception):
@@ -87,7 +99,7 @@ async def load(kubeconfig: str | None = None) -> Credentials:
             namespace = await asyncio.to_thread(_service_account_namespace)
         else:
             files = [file for file in path.split(os.pathsep) if file]
-            if not any([await asyncio.to_thread(Path(file).expanduser().is_file) for file in files]):
+            if not await asyncio.to_thread(_any_file, files):
                 raise CredentialsError(
                     f"kubeconfig {path}: no such file; name one with --kubeconfig or KUBECONFIG, or run in a pod with "
                     "a service account"
@@ -99,7 +111,7 @@ async def load(kubeconfig: str | None = None) -> Credentials:
             namespace = (loader.current_context.get("context") or {}).get("namespace") or "default"
     except CredentialsError:
         raise
-    except (ConfigException, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         where = path or "service account"
         raise CredentialsError(f"{where}: cannot be used: {error or type(error).__name__}") from error
     token = await config.get_api_key_with_prefix("BearerToken")
@@ -119,6 +131,10 @@ async def load(kubeconfig: str | None = None) -> Credentials:
         insecure=not config.verify_ssl,
         in_cluster=path is None,
     )
+
+
+def _any_file(files: list[str]) -> bool:
+    return any(Path(file).expanduser().is_file() for file in files)
 
 
 def _service_account_namespace() -> str:

@@ -53,7 +53,7 @@ class Presence:
 
 
 def job_record(item: Object) -> JobRecord:
-    """Read a job. A spec or status that cannot be read is said in the record, never raised: it is one user's problem."""
+    """Read a job. A spec or status that cannot be read is said in the record, not raised: it is one user's problem."""
     metadata = item["metadata"]
     raw_spec: Any = item.get("spec")
     raw_status: Object = item.get("status") or {}

@@ -104,7 +104,7 @@ class Reflector(Generic[R]):
         entry = self._store.get((namespace, name))
         return entry.record if entry else None
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """Keys of all objects."""
         return list(self._store)
 
