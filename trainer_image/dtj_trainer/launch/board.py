@@ -1,0 +1,111 @@
+"""The state of this launcher, in one place that threads may read and write: what `/progress` and `/metrics` show."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from dtj_api.names import LauncherState
+from dtj_api.wire import Failure, Meet, Report
+from dtj_trainer.launch.training import Training
+
+MAX_FAILURES = 20
+
+
+class Refused(Exception):
+    """A control message is out of date; the text says by what."""
+
+
+class Board:
+    """What the launcher knows of itself."""
+
+    def __init__(self, pod_uid: str, index: int, run_as: str) -> None:
+        self.training = Training()
+        self.restarts = 0
+        """Rounds after the first one in which ranks of this pod were started."""
+        self._lock = threading.Lock()
+        self._meet: Meet | None = None
+        self._failures: list[Failure] = []
+        self._fields: dict[str, Any] = {
+            "pod_uid": pod_uid,
+            "index": index,
+            "state": LauncherState.WAITING,
+            "incarnation": 0,
+            "round": 0,
+            "world_size": 0,
+            "group_rank": -1,
+            "run_as": run_as,
+        }
+
+    def accept(self, meet: Meet) -> bool:
+        """Enter a new incarnation; False if it is the one that we are in already.
+
+        Raises:
+            Refused: it is lower than ours, or the same with other terms; or the launcher is leaving.
+        """
+        with self._lock:
+            if self._fields["state"] == LauncherState.DRAINING:
+                raise Refused("this launcher is leaving")
+            if self._meet is not None:
+                if meet == self._meet:
+                    return False
+                if meet.incarnation <= self._meet.incarnation:
+                    raise Refused(
+                        f"incarnation {meet.incarnation} is refused: this launcher has met under "
+                        f"{self._meet.incarnation}, and each meeting needs a higher one"
+                    )
+            self._meet = meet
+            self._fields |= {
+                "state": LauncherState.MEETING,
+                "incarnation": meet.incarnation,
+                "round": 0,
+                "world_size": 0,
+                "group_rank": -1,
+                "error": "",
+            }
+            return True
+
+    def set(self, incarnation: int, **fields: Any) -> None:
+        """Change fields of the report, unless a newer incarnation has been entered, or the launcher is leaving."""
+        with self._lock:
+            if incarnation != self._fields["incarnation"]:
+                return
+            if self._fields["state"] == LauncherState.DRAINING and "state" in fields:
+                del fields["state"]
+            self._fields |= fields
+
+    def drain(self) -> None:
+        """The launcher leaves, whatever comes."""
+        with self._lock:
+            self._fields["state"] = LauncherState.DRAINING
+
+    def finish(self, state: LauncherState, error: str = "") -> None:
+        """The last state before the launcher exits."""
+        with self._lock:
+            self._fields |= {"state": state, "error": error}
+
+    def fail(self, failure: Failure) -> None:
+        """Keep the first failure of a round, as this pod saw it."""
+        with self._lock:
+            self._failures = [*self._failures, failure][-MAX_FAILURES:]
+
+    def saved(self, id: str) -> None:
+        """A save that was asked for has been published."""
+        with self._lock:
+            self._fields["last_save"] = id
+
+    @property
+    def incarnation(self) -> int:
+        """The incarnation that this launcher is in."""
+        with self._lock:
+            return int(self._fields["incarnation"])
+
+    def report(self) -> Report:
+        """All of it."""
+        with self._lock:
+            return Report(
+                **{**self._fields, "state": str(self._fields["state"])},
+                failures=tuple(self._failures),
+                progress=self.training.progress(),
+                reports=self.training.reports,
+            )

@@ -1,0 +1,224 @@
+"""The output of ranks: to the pod's log with a prefix, to a bounded file on the volume, and the last lines kept.
+
+A rank must never wait for its log: neither a blocked container log, nor a full or hanging disk may stop training. So
+one thread only reads the pipes, and each sink has a thread and a bounded queue of its own; what does not fit is dropped
+and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import selectors
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+TAIL_LINES = 20
+TAIL_BYTES = 2048
+MAX_LINE = 16 * 1024
+FILE_BYTES = 32 * 1024 * 1024
+"""A log file is turned over at this size, and one older half is kept."""
+KEPT_ROUNDS = 5
+_QUEUE = 4096
+
+
+class Sink:
+    """A thread that writes blocks somewhere, so that the caller never waits.
+
+    Args:
+        name: of the thread.
+        write: writes one block; an OSError loses the block and nothing else.
+        end: called when the last block is written.
+    """
+
+    def __init__(self, name: str, write: Callable[[bytes], None], end: Callable[[], None] = lambda: None) -> None:
+        self._write = write
+        self._end = end
+        self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUE)
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, block: bytes) -> None:
+        """Write this when there is time; drop it when too much waits already."""
+        try:
+            self._blocks.put_nowait(block)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self, timeout: float) -> None:
+        """Write what waits, for at most so many seconds."""
+        with contextlib.suppress(queue.Full):
+            self._blocks.put(None, timeout=timeout)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (block := self._blocks.get()) is not None:
+            try:
+                self._write(block)
+            except OSError:
+                self.dropped += 1
+        self._end()
+
+
+class LogFile:
+    """One bounded file: at `FILE_BYTES` it becomes `<name>.1`, and a new one is begun."""
+
+    def __init__(self, path: Path, limit: int = FILE_BYTES) -> None:
+        self._path = path
+        self._limit = limit
+        self._size = 0
+        self._fd = -1
+
+    def write(self, block: bytes) -> None:
+        """Append, opening the file on the first block."""
+        if self._fd < 0:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._size = os.fstat(self._fd).st_size
+        os.write(self._fd, block)
+        self._size += len(block)
+        if self._size >= self._limit:
+            self.close()
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+
+    def close(self) -> None:
+        """Close the file; a later block opens it again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def write_all(fd: int) -> Callable[[bytes], None]:
+    """A writer that writes whole blocks to a descriptor, as a pipe may take less."""
+
+    def write(block: bytes) -> None:
+        while block:
+            block = block[os.write(fd, block) :]
+
+    return write
+
+
+class RankLog:
+    """The output of one rank in one round."""
+
+    def __init__(self, rank: int, pod_log: Sink, file: Sink | None) -> None:
+        self._prefix = f"[rank {rank}] ".encode()
+        self._pod_log = pod_log
+        self._file = file
+        self._partial = b""
+        self._tail: deque[bytes] = deque(maxlen=TAIL_LINES)
+        self.ended = threading.Event()
+
+    def feed(self, block: bytes) -> None:
+        """Take what the rank wrote."""
+        if self._file:
+            self._file.put(block)
+        *lines, self._partial = (self._partial + block).split(b"\n")
+        if len(self._partial) > MAX_LINE:
+            lines.append(self._partial)
+            self._partial = b""
+        if lines:
+            self._tail.extend(lines)
+            self._pod_log.put(b"".join(self._prefix + line + b"\n" for line in lines))
+
+    def end(self) -> None:
+        """The rank closed its output."""
+        if self._partial:
+            self.feed(b"\n")
+        if self._file:
+            self._file.close(0)
+        self.ended.set()
+
+    def tail(self) -> str:
+        """The last lines, at most 20 and 2 KiB."""
+        text = b"\n".join([*self._tail, *([self._partial] if self._partial else [])])
+        return text[-TAIL_BYTES:].decode(errors="replace")
+
+
+class Logs:
+    """All ranks of this pod.
+
+    Args:
+        pod_log: where lines with their prefix go (the pod's standard output).
+        folder: `<work dir>/logs`, or None without a volume.
+    """
+
+    def __init__(self, pod_log: Callable[[bytes], None], folder: Path | None) -> None:
+        self._pod_log = Sink("pod-log", pod_log)
+        self._folder = folder
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._new: list[tuple[int, RankLog]] = []
+        self._wake_read, self._wake_write = os.pipe()
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        threading.Thread(target=self._run, name="rank-logs", daemon=True).start()
+
+    def open(self, incarnation: int, round: int, rank: int) -> tuple[int, RankLog]:
+        """A pipe for a rank: the end that the rank writes to, which the caller closes, and the log it feeds."""
+        file = None
+        if self._folder:
+            log_file = LogFile(self._folder / f"{incarnation}-{round}" / f"{rank}.log")
+            file = Sink(f"log-of-rank-{rank}", log_file.write, log_file.close)
+        log = RankLog(rank, self._pod_log, file)
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        with self._lock:
+            self._new.append((read, log))
+        os.write(self._wake_write, b"x")
+        return write, log
+
+    def prune(self) -> None:
+        """Remove the folders of all but the last rounds; several pods may do so at once."""
+        if self._folder is None:
+            return
+        try:
+            folders = [path for path in self._folder.iterdir() if _round_of(path)]
+        except OSError:
+            return
+        for old in sorted(folders, key=_round_of)[:-KEPT_ROUNDS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def say(self, text: str) -> None:
+        """A line of the launcher's own in the pod's log."""
+        self._pod_log.put(f"[dtj] {text}\n".encode())
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what waits."""
+        self._pod_log.close(timeout)
+
+    def _run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fd == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                    self._take_new()
+                else:
+                    self._read(key.fd, key.data)
+
+    def _take_new(self) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        for fd, log in new:
+            self._selector.register(fd, selectors.EVENT_READ, log)
+
+    def _read(self, fd: int, log: RankLog) -> None:
+        try:
+            block = os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        if block:
+            log.feed(block)
+            return
+        self._selector.unregister(fd)
+        os.close(fd)
+        log.end()
+
+
+def _round_of(path: Path) -> tuple[int, ...]:
+    parts = path.name.split("-")
+    return tuple(int(part) for part in parts) if len(parts) == 2 and all(part.isdecimal() for part in parts) else ()

@@ -1,0 +1,55 @@
+"""The entry of PID 1: what must happen before torch is imported, and before a second thread runs."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Never
+
+from dtj_api.names import PRELOAD_ENV, Env, ExitCode
+from dtj_trainer.launch.command import parse_command
+from dtj_trainer.launch.events import ChildEnded, Event, Terminate
+from dtj_trainer.launch.settings import TERMINATION_LOG, BadConfigError, Settings
+from dtj_trainer.launch.termination import write_termination
+
+PRELOAD = ("torch.nn.parallel", "torch._dynamo")
+"""torch._dynamo is what the first optimizer imports, which costs as much time as torch itself."""
+
+
+def main() -> Never:
+    """Run the launcher; in a forked rank, run that rank."""
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    # PID 1 has no default action for signals, and the import of torch takes seconds.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: events.put(Terminate()))
+    try:
+        settings = Settings.from_env(os.environ)
+        command = parse_command(sys.argv[1:])
+    except BadConfigError as error:
+        write_termination(Path(os.environ.get(Env.TERMINATION_LOG) or TERMINATION_LOG), str(error))
+        print(f"dtj: {error}", file=sys.stderr)
+        sys.exit(ExitCode.BAD_CONFIG)
+    if (settings.processes or 1) > 1:
+        # As torchrun does: ranks that share a machine would each take all of its cores.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    scratch = Path(tempfile.mkdtemp(prefix="dtj-"))
+    os.environ[Env.RANK_SOCKET] = str(scratch / "ranks.sock")
+    # With it comes torch, before the fork, so that launcher and ranks share its memory.
+    from dtj_trainer.launch.launcher import Launcher
+    from dtj_trainer.launch.rank import run_rank
+    from dtj_trainer.launch.zygote import Start, fork_zygote
+
+    users = [name.strip() for name in os.environ.get(PRELOAD_ENV, "").split(",") if name.strip()]
+    forked = fork_zygote([*PRELOAD, *users])
+    if isinstance(forked, Start):
+        run_rank(forked)
+    channel, zygote = forked
+    signal.signal(signal.SIGCHLD, lambda *_: events.put(ChildEnded()))
+    code = Launcher(settings, command, scratch, channel, events).run(zygote)
+    sys.stdout.flush()
+    # Threads may be blocked for ever in a store that hangs; nothing is left to be done by any.
+    os._exit(code)

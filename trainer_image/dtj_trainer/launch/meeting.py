@@ -1,0 +1,313 @@
+"""The rendezvous of one incarnation: who takes part in each round, without a leader and without one-second polls.
+
+torch's own c10d handler keeps one pickled state that every node rewrites, and looks at it once a second. Here a round
+is a few keys that are each written once: members add themselves, and whoever first sees that the round is complete
+writes the list, which then stands for all. Opening the next round is one key as well; who opens it writes why, so that
+of all failures in a round only the first one counts, and everybody else ends its ranks as soon as the key is there.
+
+    round/<r>/opened      why: JSON of a Failure, or empty
+    round/<r>/joined      how many have asked to join; member/<slot> is what they said
+    round/<r>/formed      the members, sorted by pod name: the group rank is the place in this list
+    round/<r>/done        how many members' ranks have all exited 0
+    beat/<node>           a counter that each member raises; its neighbour watches it
+    closed                the job is done
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
+
+from dtj_trainer.launch.store_link import StoreLink, StoreLostError
+
+TICK = 0.03
+"""Seconds between two looks at the store, where few look; a thousand look less often."""
+_LOOKS_PER_SECOND = 4000
+
+
+@dataclass(frozen=True)
+class Member:
+    """One pod of a round."""
+
+    name: str
+    node: str
+    """Unique among all launchers that ever run: pod name and uid."""
+    address: str
+    port: int
+    """A port that was free at this pod when it joined, for the ranks' own store."""
+    ranks: int
+    checked: bool
+    """It has seen that the volume is shared, in this incarnation."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round as it was formed."""
+
+    number: int
+    members: tuple[Member, ...]
+    place: int
+    """Our place among the members: the group rank."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks over all pods."""
+        return sum(member.ranks for member in self.members)
+
+    @property
+    def first_rank(self) -> int:
+        """The global rank of our local rank 0."""
+        return sum(member.ranks for member in self.members[: self.place])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a meeting is held under. Times are seconds."""
+
+    run_id: str
+    min_nodes: int
+    max_nodes: int
+    join_timeout: float
+    last_call: float
+    heartbeat: float
+    heartbeat_misses: int
+
+
+class Meeting(RendezvousHandler):
+    """One launcher's part in the rounds of one incarnation. For one thread.
+
+    Args:
+        terms: of this incarnation.
+        connect: makes the link to the store; called until it succeeds, within the join timeout.
+        me: this pod; port and `checked` are filled in for each round.
+        pause: waits so many seconds, or raises when the launcher is wanted elsewhere.
+    """
+
+    def __init__(
+        self, terms: Terms, connect: Callable[[], StoreLink], me: Member, pause: Callable[[float], None]
+    ) -> None:
+        self._terms = terms
+        self._connect = connect
+        self._me = me
+        self._pause = pause
+        self._link: StoreLink | None = None
+        self.tick = max(TICK, terms.max_nodes / _LOOKS_PER_SECOND)
+        self.checked = False
+        self.round: Round | None = None
+        self._beats = _Heartbeats(terms)
+        self._held: socket.socket | None = None
+
+    @property
+    def link(self) -> StoreLink:
+        """The connection to the store, made when first wanted."""
+        if self._link is None:
+            self._link = self._connect()
+        return self._link
+
+    def get_backend(self) -> str:
+        """See base class."""
+        return "dtj"
+
+    @property
+    def use_agent_store(self) -> bool:
+        """Never: keys that an earlier round left would be read by the next one (pytorch issue 135712)."""
+        return False
+
+    def get_run_id(self) -> str:
+        """See base class."""
+        return self._terms.run_id
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Take part in the next round; returns when it has formed.
+
+        Raises:
+            RendezvousClosedError: the job is done.
+            RendezvousTimeoutError: too few came within the join timeout.
+            StoreLostError: the store is gone or hangs.
+        """
+        deadline = time.monotonic() + self._terms.join_timeout
+        self._reach_store(deadline)
+        number = self._newest_round(self.round.number if self.round else 0)
+        joined = 0
+        quorum_at: float | None = None
+        while True:
+            if self.link.exists("closed"):
+                raise RendezvousClosedError
+            formed = self._formed(number)
+            if formed is not None and formed.place >= 0:
+                break
+            if formed is not None:
+                # Formed without us: there is room for us in the next one, or we stand by as a spare.
+                if len(formed.members) < self._terms.max_nodes:
+                    self.open_next(number, "")
+                number, quorum_at = self._newest_round(number), None
+                if self.link.exists(f"round/{number}/formed"):
+                    deadline = time.monotonic() + self._terms.join_timeout
+            elif joined != number:
+                self._join(number)
+                joined, quorum_at = number, None
+                continue
+            else:
+                quorum_at = self._try_to_form(number, quorum_at)
+            if time.monotonic() > deadline:
+                raise RendezvousTimeoutError(
+                    f"round {number} did not form within {self._terms.join_timeout:g} s: "
+                    f"{self.link.add(f'round/{number}/joined', 0)} of {self._terms.min_nodes} came"
+                )
+            self._pause(self.tick)
+        self.round = formed
+        self._beats.begin(self.link, formed)
+        first = formed.members[0]
+        return RendezvousInfo(
+            None,  # type: ignore[arg-type]  # the ranks of a round follow from its members: no store is needed
+            formed.place,
+            len(formed.members),
+            RendezvousStoreInfo(first.address, first.port),
+        )
+
+    def release_port(self) -> None:
+        """Let the port go that was kept for the ranks' own store; call just before they start."""
+        if self._held:
+            self._held.close()
+            self._held = None
+
+    def superseded(self) -> bool:
+        """Whether the next round has been opened; also keeps us and our neighbour alive."""
+        assert self.round is not None
+        if self.link.exists(f"round/{self.round.number + 1}/opened"):
+            return True
+        if self._beats.neighbour_is_dead(self.link):
+            self.open_next(self.round.number, "")
+            return True
+        return False
+
+    def open_next(self, number: int, why: str) -> bool:
+        """Open the round after `number`; whether we were the first to do so, so that our reason is the one."""
+        mine = json.dumps([self._me.node, why])
+        first = self.link.create(f"round/{number + 1}/opened", mine) == mine
+        self.link.set("newest", str(number + 1))
+        return first
+
+    def all_done(self, first_time: bool) -> bool:
+        """Whether the ranks of every member have exited 0.
+
+        Args:
+            first_time: ours have just done so.
+        """
+        assert self.round is not None
+        count = self.link.add(f"round/{self.round.number}/done", 1 if first_time else 0)
+        return count >= len(self.round.members)
+
+    def is_closed(self) -> bool:
+        """See base class."""
+        return self.link.exists("closed")
+
+    def set_closed(self) -> None:
+        """The job is done: whoever comes later has nothing to do."""
+        self.link.set("closed", "1")
+
+    def num_nodes_waiting(self) -> int:
+        """See base class."""
+        return int(self.superseded())
+
+    def shutdown(self) -> bool:
+        """Leave, without closing the meeting for the others."""
+        self.release_port()
+        if self._link:
+            self._link.close()
+        return True
+
+    def _reach_store(self, deadline: float) -> None:
+        wait = 0.2
+        while self._link is None:
+            try:
+                self._link = self._connect()
+            except StoreLostError:
+                if time.monotonic() > deadline:
+                    raise
+                self._pause(wait)
+                wait = min(2 * wait, 2.0)
+
+    def _newest_round(self, known: int) -> int:
+        """The number of the newest round that was opened, at least the one after `known` if that has been left."""
+        number = max(known, int(self.link.get("newest") or "1"), 1)
+        while self.link.exists(f"round/{number + 1}/opened"):
+            number += 1
+        return number
+
+    def _join(self, number: int) -> None:
+        self.release_port()
+        self._held = socket.socket(socket.AF_INET6 if ":" in self._me.address else socket.AF_INET)
+        self._held.bind(("", 0))
+        me = Member(**{**asdict(self._me), "port": self._held.getsockname()[1], "checked": self.checked})
+        slot = self.link.add(f"round/{number}/joined", 1)
+        self.link.set(f"round/{number}/member/{slot}", json.dumps(asdict(me)))
+
+    def _try_to_form(self, number: int, quorum_at: float | None) -> float | None:
+        """Write the list if the round is complete, or large enough for long enough; since when it is large enough."""
+        terms = self._terms
+        count = min(self.link.add(f"round/{number}/joined", 0), terms.max_nodes)
+        if count < terms.min_nodes:
+            return None
+        now = time.monotonic()
+        quorum_at = now if quorum_at is None else quorum_at
+        late = now - quorum_at >= terms.last_call
+        if count < terms.max_nodes and not late:
+            return quorum_at
+        said = [self.link.get(f"round/{number}/member/{slot}") for slot in range(1, count + 1)]
+        members = [json.loads(text) for text in said if text is not None]
+        # One that took a slot and has not said who it is: about to, or dead.
+        if len(members) == count or (late and len(members) >= terms.min_nodes):
+            members.sort(key=lambda member: (member["name"], member["node"]))
+            self.link.create(f"round/{number}/formed", json.dumps(members))
+        return quorum_at
+
+    def _formed(self, number: int) -> Round | None:
+        text = self.link.get(f"round/{number}/formed")
+        if text is None:
+            return None
+        members = tuple(Member(**member) for member in json.loads(text))
+        place = next((i for i, member in enumerate(members) if member.node == self._me.node), -1)
+        return Round(number, members, place)
+
+
+class _Heartbeats:
+    """Each member raises a counter and watches that of the next one: no clocks are compared.
+
+    This is only the fallback for a lost pod while the operator is away, which otherwise says so at once.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self._every = terms.heartbeat
+        self._patience = terms.heartbeat * terms.heartbeat_misses
+        self._me = self._neighbour = ""
+        self._next = self._changed_at = 0.0
+        self._seen = -1
+
+    def begin(self, link: StoreLink, round: Round) -> None:
+        members = round.members
+        self._me = members[round.place].node
+        self._neighbour = members[(round.place + 1) % len(members)].node
+        self._next = self._changed_at = time.monotonic()
+        self._seen = -1
+        link.add(f"beat/{self._me}", 1)
+
+    def neighbour_is_dead(self, link: StoreLink) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        if now > self._next + self._patience / 2:
+            # It is we who were not running (a paused machine): the neighbour is owed its full time again.
+            self._changed_at = now
+        self._next = now + self._every
+        link.add(f"beat/{self._me}", 1)
+        count = link.add(f"beat/{self._neighbour}", 0)
+        if count != self._seen:
+            self._seen, self._changed_at = count, now
+        return now - self._changed_at > self._patience

@@ -1,0 +1,105 @@
+"""What happens inside a rank between the fork and the user's first line, and after an error of theirs.
+
+A forked rank must look to the user's code as if the interpreter had been started for it: `__main__`, `sys.argv`,
+`sys.path[0]`, exit codes, tracebacks without our frames, and seeds that differ between processes where they would.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import json
+import os
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Never
+
+from dtj_trainer.launch.command import RunAs
+from dtj_trainer.launch.errors import describe
+from dtj_trainer.launch.zygote import Start
+
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+"""torchrun's own variable: a script that uses torch's `record` writes there too."""
+
+
+def run_rank(start: Start) -> Never:
+    """Become the rank. Ends the process as the interpreter would."""
+    os.environ.update(start.env)
+    if start.run_as == RunAs.SUBPROCESS:
+        try:
+            os.execv(start.argv[0], start.argv)
+        except OSError as error:
+            print(f"{start.argv[0]}: cannot be run: {error.strerror}", file=sys.stderr)
+            sys.exit(126)
+    _refresh_seeds()
+    try:
+        _run(start)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        _drop_our_frames(error)
+        _record(error)
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _run(start: Start) -> None:
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    if start.module:
+        code, main.__spec__ = _find_module(start.module)
+        main.__file__ = main.__spec__.origin
+        main.__package__ = main.__spec__.parent
+        sys.path[0] = os.getcwd()
+        sys.argv = [main.__file__ or start.module, *start.argv]
+    else:
+        path = Path(start.script)
+        code = compile(path.read_bytes(), start.script, "exec", dont_inherit=True)
+        main.__file__ = start.script
+        sys.path[0] = str(path.resolve().parent)
+        sys.argv = [start.script, *start.argv]
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+
+
+def _find_module(name: str) -> tuple[types.CodeType, importlib.machinery.ModuleSpec]:
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    get_code = getattr(spec.loader, "get_code", None) if spec else None
+    code = get_code(spec.name) if get_code and spec else None
+    if spec is None or code is None:
+        raise ImportError(f"No module named {name}, or it cannot be run")
+    return code, spec
+
+
+def _refresh_seeds() -> None:
+    """Forks would share the state that numpy seeded from the system; Python reseeds its own, torch's is constant."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _drop_our_frames(error: BaseException) -> None:
+    """The traceback begins where the user's code does."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+
+
+def _record(error: BaseException) -> None:
+    """Write the error where the launcher looks, in torch's own format, with our verdict beside it."""
+    path = os.environ.get(ERROR_FILE)
+    if not path:
+        return
+    message, trace, user_error = describe(error)
+    extra = {"py_callstack": trace, "timestamp": str(int(time.time()))}
+    record = {"message": {"message": message, "extraInfo": extra}, "user_error": user_error, "at": time.time()}
+    try:
+        Path(path).write_text(json.dumps(record))
+    except OSError as failed:
+        print(f"dtj: {path} could not be written: {failed.strerror}", file=sys.stderr)

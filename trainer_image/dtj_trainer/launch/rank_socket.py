@@ -1,0 +1,151 @@
+"""The Unix socket on which ranks report and are asked to save.
+
+One message is one packet (SOCK_SEQPACKET): a rank never blocks on half a message, and drops a report rather than wait.
+Messages are JSON objects with a `type`:
+
+    rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase},
+                       ready {} (it has asked whether to save, so it can), saved {step, seconds, ids}
+    launcher -> rank   save {id}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from dtj_trainer.launch.board import Board
+
+MAX_MESSAGE = 64 * 1024
+KEPT_IDS = 64
+
+
+class RankSocket:
+    """Serves the ranks of this pod; lives in the event loop of the servers.
+
+    Args:
+        path: of the socket, in a private folder.
+        board: takes what ranks report.
+    """
+
+    def __init__(self, path: Path, board: Board) -> None:
+        self.path = path
+        self._board = board
+        self._ready: dict[int, socket.socket] = {}
+        self._saved_by: dict[str, set[int]] = {}
+        self._wanted: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._listener: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self._listener.setblocking(False)
+        self._own(asyncio.create_task(self._accept(self._listener), name="ranks"))
+
+    async def close(self) -> None:
+        """Stop listening, and close the connections."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener:
+            self._listener.close()
+
+    def request_save(self, id: str) -> None:
+        """Have the ranks save at the next step that they agree on. The same id twice is one save."""
+        if id in self._wanted or id in self._saved_by:
+            return
+        self._wanted = [*self._wanted, id][-KEPT_IDS:]
+        for connection in self._ready.values():
+            self._ask(connection, id)
+
+    async def saved(self, id: str) -> bool:
+        """Wait until all ranks that can save have published the save; False: none can, or they are gone."""
+        while True:
+            if not self._ready:
+                return False
+            if self._ready.keys() <= self._saved_by.get(id, set()):
+                return True
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            self._own(asyncio.create_task(self._serve(connection), name="rank"))
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        local_rank = -1
+        try:
+            while body := await loop.sock_recv(connection, MAX_MESSAGE):
+                said = _parse(body)
+                if said.get("type") == "hello" and self._is_current(said):
+                    local_rank = int(said["local_rank"])
+                elif local_rank >= 0:
+                    self._take(local_rank, connection, said)
+        except OSError:
+            return
+        finally:
+            if self._ready.get(local_rank) is connection:
+                del self._ready[local_rank]
+                self._changed.set()
+            connection.close()
+
+    def _is_current(self, hello: dict[str, Any]) -> bool:
+        """A rank of an earlier round may still be dying; what it says is not heard."""
+        report = self._board.report()
+        return (hello.get("incarnation"), hello.get("round")) == (report.incarnation, report.round) and isinstance(
+            hello.get("local_rank"), int
+        )
+
+    def _take(self, local_rank: int, connection: socket.socket, said: dict[str, Any]) -> None:
+        if said.get("type") == "ready":
+            self._ready[local_rank] = connection
+            self._changed.set()
+            for id in self._wanted:
+                self._ask(connection, id)
+        elif said.get("type") == "saved":
+            ids = [id for id in said.get("ids", []) if isinstance(id, str)]
+            self._publish(local_rank, ids)
+            facts = {"checkpoint_step": said.get("step"), "checkpoint_at": time.time()}
+            self._board.training.take(local_rank, {**facts, "checkpoint_seconds": said.get("seconds")})
+        else:
+            self._board.training.take(local_rank, said)
+
+    def _publish(self, local_rank: int, ids: list[str]) -> None:
+        for id in ids:
+            self._saved_by.setdefault(id, set()).add(local_rank)
+            if self._ready.keys() <= self._saved_by[id]:
+                self._wanted = [wanted for wanted in self._wanted if wanted != id]
+                self._board.saved(id)
+        while len(self._saved_by) > KEPT_IDS:
+            del self._saved_by[next(iter(self._saved_by))]
+        self._changed.set()
+
+    @staticmethod
+    def _ask(connection: socket.socket, id: str) -> None:
+        # A rank whose queue is full of requests has not asked for a long time; one more changes nothing.
+        with contextlib.suppress(OSError):
+            connection.send(json.dumps({"type": "save", "id": id}).encode())
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,134 @@
+"""The ranks of one round on this pod, seen from the launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dtj_trainer.launch.command import Command
+from dtj_trainer.launch.logs import RankLog
+from dtj_trainer.launch.zygote import MAX_MESSAGE, Start
+
+KILL_GRACE = 0.3
+"""Seconds between SIGTERM and SIGKILL for ranks that have nothing left to do: their round is over."""
+
+
+@dataclass(frozen=True)
+class RankExit:
+    """One rank ended."""
+
+    id: int
+    code: int
+    """Exit code; negative: the signal."""
+    at: float
+
+
+class Zygote:
+    """The launcher's end of the channel to the process that forks.
+
+    Args:
+        channel: to the zygote.
+        on_lost: told, from a thread of its own, when the zygote is gone.
+    """
+
+    def __init__(self, channel: socket.socket, on_lost: Callable[[], None]) -> None:
+        self._channel = channel
+        self._on_lost = on_lost
+        self._lock = threading.Lock()
+        self._last_id = 0
+        self._ranks: dict[int, Rank] = {}
+        threading.Thread(target=self._listen, name="zygote", daemon=True).start()
+
+    def start(self, command: Command, env: dict[str, str], output: int, rank: Rank) -> None:
+        """Fork one rank.
+
+        Args:
+            command: what it runs.
+            env: variables on top of the launcher's own.
+            output: descriptor for its standard output and error; closed here.
+            rank: told of its pid and its end.
+        """
+        with self._lock:
+            self._last_id += 1
+            rank.id = self._last_id
+            self._ranks[rank.id] = rank
+        start = Start(rank.id, command.run_as, command.script, command.module, list(command.argv), env)
+        message = json.dumps({"op": "start", "start": asdict(start)}).encode()
+        try:
+            socket.send_fds(self._channel, [message], [output])
+        finally:
+            os.close(output)
+
+    def kill(self, rank: Rank, signum: int) -> None:
+        """Send a signal to a rank and its children. One that has ended already takes none."""
+        # Without a zygote there are no ranks: they end with it.
+        with contextlib.suppress(OSError):
+            self._channel.send(json.dumps({"op": "kill", "id": rank.id, "signal": int(signum)}).encode())
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                body = self._channel.recv(MAX_MESSAGE)
+            except OSError:
+                body = b""
+            if not body:
+                break
+            self._take(json.loads(body))
+        self._on_lost()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            rank = self._ranks[message["id"]]
+            if "exit" in message:
+                del self._ranks[message["id"]]
+        if "exit" in message:
+            rank.end(RankExit(message["id"], message["exit"], message["at"]))
+        else:
+            rank.pid = message["pid"]
+
+
+class Rank:
+    """One process of the round."""
+
+    def __init__(self, global_rank: int, local_rank: int, log: RankLog, on_exit: Callable[[Rank], None]) -> None:
+        self.global_rank = global_rank
+        self.local_rank = local_rank
+        self.log = log
+        self.id = 0
+        self.pid = 0
+        self.exit: RankExit | None = None
+        self._on_exit = on_exit
+        self._ended = threading.Event()
+
+    def end(self, exit: RankExit) -> None:
+        """The zygote says that it ended."""
+        self.exit = exit
+        self._ended.set()
+        self._on_exit(self)
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it has ended within so many seconds."""
+        return self._ended.wait(timeout)
+
+
+def stop_ranks(zygote: Zygote, ranks: list[Rank], grace: float = KILL_GRACE) -> None:
+    """End ranks: SIGTERM, then SIGKILL after the grace. Returns when they are gone."""
+    for rank in ranks:
+        zygote.kill(rank, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    for rank in ranks:
+        rank.wait(max(0.0, deadline - time.monotonic()))
+    for rank in ranks:
+        if rank.exit is None:
+            zygote.kill(rank, signal.SIGKILL)
+    for rank in ranks:
+        # A process in uninterruptible sleep cannot be killed; the round must not wait for it for ever.
+        rank.wait(10.0)

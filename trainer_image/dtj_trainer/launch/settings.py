@@ -1,0 +1,105 @@
+"""The environment of a launcher, read once and refused as a whole when it cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtj_api.names import CONTROL_PORT, METRICS_PORT, Env
+
+TERMINATION_LOG = "/dev/termination-log"
+
+
+class BadConfigError(Exception):
+    """The environment or the command cannot be run; the text names what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator (or local mode) tells a launcher. Times are seconds."""
+
+    job: str
+    job_uid: str
+    index: int
+    pod_name: str
+    pod_uid: str
+    pod_ip: str
+    processes: int | None
+    """None: as many as the GPUs that are seen, else 1."""
+    work_dir: Path | None
+    key: bytes
+    metrics_port: int
+    control_port: int
+    bind: str | None
+    termination_log: Path
+    join_timeout: float
+    heartbeat: float
+    heartbeat_misses: int
+    last_call: float
+    grace: float
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read the environment.
+
+        Raises:
+            BadConfigError: a variable is missing or has a value that is not allowed; the key cannot be read.
+        """
+        processes = env.get(Env.PROCESSES) or "auto"
+        work_dir = env.get(Env.WORK_DIR, "")
+        return cls(
+            job=_required(env, Env.JOB_NAME),
+            job_uid=_required(env, Env.JOB_UID),
+            index=_whole(env, Env.INDEX, 0, least=0),
+            pod_name=_required(env, Env.POD_NAME),
+            pod_uid=_required(env, Env.POD_UID),
+            pod_ip=_required(env, Env.POD_IP),
+            processes=None if processes == "auto" else _whole(env, Env.PROCESSES, 1, least=1),
+            work_dir=Path(work_dir) if work_dir else None,
+            key=_key(_required(env, Env.KEY_FILE)),
+            metrics_port=_whole(env, Env.METRICS_PORT, METRICS_PORT, least=1),
+            control_port=_whole(env, Env.CONTROL_PORT, CONTROL_PORT, least=1),
+            bind=env.get(Env.BIND_ADDRESS) or None,
+            termination_log=Path(env.get(Env.TERMINATION_LOG) or TERMINATION_LOG),
+            join_timeout=_seconds(env, Env.JOIN_TIMEOUT, 600.0),
+            heartbeat=_seconds(env, Env.HEARTBEAT, 2.0),
+            heartbeat_misses=_whole(env, Env.HEARTBEAT_MISSES, 5, least=1),
+            last_call=_seconds(env, Env.LAST_CALL, 1.0),
+            grace=_seconds(env, Env.GRACE_SECONDS, 120.0),
+        )
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise BadConfigError(f"{name} is not set: the launcher is started by the operator or by `dtj run`")
+    return value
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise BadConfigError(f"{name}: found {text!r}, allowed is a whole number of at least {least}")
+    return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise BadConfigError(f"{name}: found {text!r}, allowed is a positive number of seconds")
+    return value
+
+
+def _key(path: str) -> bytes:
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise BadConfigError(f"{Env.KEY_FILE}: {path} cannot be read: {error.strerror}") from error
+    if not key:
+        raise BadConfigError(f"{Env.KEY_FILE}: {path} is empty; it must hold the job's key")
+    return key

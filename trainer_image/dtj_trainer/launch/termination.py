@@ -1,0 +1,30 @@
+"""The termination message: what the kubelet copies into the pod's status when the container ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dtj_api.wire import Failure
+
+MAX_BYTES = 4096
+
+
+def describe_failure(failure: Failure, trace: str) -> str:
+    """The first error for a reader: what failed, and the end of its traceback or of its log."""
+    how = f"exit code {failure.exit_code}" if failure.exit_code >= 0 else f"signal {-failure.exit_code}"
+    where = f"rank {failure.rank} in incarnation {failure.incarnation}, round {failure.round}"
+    return f"{where}: {failure.message or how}\n{trace or failure.log_tail}"
+
+
+def write_termination(path: Path, text: str) -> None:
+    """Write the message, cut in the middle to 4 KiB: its first line says what, its end says where.
+
+    A disk or a path that does not take it is no reason for a launcher to stop.
+    """
+    data = text.encode()
+    if len(data) > MAX_BYTES:
+        data = data[:512] + b"\n...\n" + data[-(MAX_BYTES - 517) :]
+    try:
+        path.write_bytes(data)
+    except OSError:
+        return

@@ -1,0 +1,149 @@
+"""What the ranks of this pod report, kept for the report to the operator and for the metrics page.
+
+Counters on the page count work that this pod has really done and never go back, also when a restart repeats steps;
+`Progress.tokens` and `.samples` are the job's totals along its checkpoints, which do go back with a restart.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from dtj_api.names import TrainMetric
+from dtj_api.wire import Progress
+
+RATE_WINDOW = 30.0
+"""Seconds over which tokens/s and samples/s are taken."""
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+@dataclass
+class Histogram:
+    """A Prometheus histogram over `BUCKETS`, which are seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    sum: float = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[next((i for i, bound in enumerate(BUCKETS) if value <= bound), len(BUCKETS))] += 1
+        self.sum += value
+
+
+@dataclass
+class RankSeries:
+    """The series of one local rank; survives the rank's restarts."""
+
+    gauges: dict[TrainMetric, float] = field(default_factory=dict)
+    counters: dict[TrainMetric, float] = field(default_factory=dict)
+    histograms: dict[TrainMetric, Histogram] = field(default_factory=dict)
+
+
+GAUGES = {
+    "step": TrainMetric.STEP,
+    "epoch": TrainMetric.EPOCH,
+    "loss": TrainMetric.LOSS,
+    "lr": TrainMetric.LEARNING_RATE,
+    "grad_norm": TrainMetric.GRAD_NORM,
+    "memory": TrainMetric.MEMORY_BYTES,
+    "checkpoint_step": TrainMetric.CHECKPOINT_STEP,
+    "checkpoint_seconds": TrainMetric.CHECKPOINT_SECONDS,
+}
+HISTOGRAMS = {"step_seconds": TrainMetric.STEP_SECONDS, "data_wait_seconds": TrainMetric.DATA_WAIT_SECONDS}
+WORK = {
+    "tokens": (TrainMetric.TOKENS, TrainMetric.TOKENS_PER_SECOND),
+    "samples": (TrainMetric.SAMPLES, TrainMetric.SAMPLES_PER_SECOND),
+}
+_PROGRESS = {f.name for f in fields(Progress)} - {"tokens", "samples", "updated_at"}
+
+
+class Training:
+    """All local ranks. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ranks: dict[int, RankSeries] = {}
+        self._progress: dict[int, Progress] = {}
+        self._global: dict[int, int] = {}
+        self._done: dict[int, dict[str, float]] = {}
+        self._points: dict[int, deque[tuple[float, float, float]]] = {}
+        self.reports = False
+
+    def begin_round(self, ranks: dict[int, int]) -> None:
+        """New processes run: local rank to global rank. A phase that the old ones left open is over."""
+        with self._lock:
+            self._global = ranks
+            self._done = {}
+            self._points = {}
+            self._progress = {local: replace(p, phase="") for local, p in self._progress.items()}
+
+    def take(self, local_rank: int, said: dict[str, Any]) -> None:
+        """Take what a rank said; fields of a wrong type are ignored."""
+        numbers = {k: float(v) for k, v in said.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        now = time.time()
+        with self._lock:
+            series = self._ranks.setdefault(local_rank, RankSeries())
+            for name, metric in GAUGES.items():
+                if name in numbers:
+                    series.gauges[metric] = numbers[name]
+            for name, metric in HISTOGRAMS.items():
+                if name in numbers:
+                    series.histograms.setdefault(metric, Histogram()).observe(numbers[name])
+            if said.get("type") == "report":
+                self.reports = True
+                self._count_work(local_rank, series, numbers, now)
+            self._progress[local_rank] = self._moved(local_rank, series, said, numbers, now)
+
+    def progress(self) -> Progress:
+        """Of the lowest local rank that reports."""
+        with self._lock:
+            return self._progress[min(self._progress)] if self._progress else Progress()
+
+    def series(self) -> dict[int, RankSeries]:
+        """A copy of all series, by global rank."""
+        with self._lock:
+            return {
+                self._global.get(local, local): RankSeries(
+                    dict(one.gauges),
+                    dict(one.counters),
+                    {name: Histogram(list(h.counts), h.sum) for name, h in one.histograms.items()},
+                )
+                for local, one in sorted(self._ranks.items())
+            }
+
+    def _count_work(self, local_rank: int, series: RankSeries, numbers: dict[str, float], now: float) -> None:
+        # The rank says what its process has done in all, so that a report lost on the way loses nothing.
+        done = self._done.setdefault(local_rank, {})
+        for name, (total, _) in WORK.items():
+            if (value := numbers.get(f"{name}_done")) is not None:
+                series.counters[total] = series.counters.get(total, 0.0) + max(0.0, value - done.get(name, 0.0))
+                done[name] = value
+        points = self._points.setdefault(local_rank, deque(maxlen=1000))
+        points.append((now, done.get("tokens", 0.0), done.get("samples", 0.0)))
+        while points and points[0][0] < now - RATE_WINDOW:
+            points.popleft()
+        if len(points) > 1 and (seconds := now - points[0][0]) > 0:
+            for place, (name, (_, rate)) in enumerate(WORK.items(), start=1):
+                if name in done:
+                    series.gauges[rate] = (points[-1][place] - points[0][place]) / seconds
+
+    def _moved(
+        self, local_rank: int, series: RankSeries, said: dict[str, Any], numbers: dict[str, float], now: float
+    ) -> Progress:
+        changed: dict[str, Any] = {k: numbers[k] for k in _PROGRESS & numbers.keys()}
+        for name in ("step", "total_steps", "checkpoint_step"):
+            if name in changed:
+                changed[name] = int(changed[name])
+        if isinstance(said.get("phase"), str):
+            changed["phase"] = said["phase"][:64]
+        for name, (_, rate) in WORK.items():
+            if f"{name}_total" in numbers:
+                changed[name] = numbers[f"{name}_total"]
+            if rate in series.gauges:
+                changed[f"{name}_per_second"] = series.gauges[rate]
+        if said.get("type") == "report":
+            changed["updated_at"] = now
+        return replace(self._progress.get(local_rank, Progress()), **changed)

@@ -1,0 +1,167 @@
+"""The process that ranks are forked from: it has imported torch, and has no thread, no CUDA and no sockets of its own.
+
+Importing torch and torch._dynamo (which the first optimizer needs) costs seconds; a fork costs hundredths. The launcher
+forks this process before it starts a thread, since a fork of a threaded process may copy a held lock. Commands that are
+no Python of ours are forked and executed here as well, so that every rank has one kind of parent, which the kernel
+watches for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Never
+
+from dtj_trainer.launch.process import die_with_parent
+
+MAX_MESSAGE = 128 * 1024
+
+
+@dataclass(frozen=True)
+class Start:
+    """One rank to start, as the launcher asks for it."""
+
+    id: int
+    run_as: str
+    script: str
+    module: str
+    argv: list[str]
+    env: dict[str, str]
+
+
+def fork_zygote(preload: Iterable[str]) -> tuple[socket.socket, int] | Start:
+    """Fork the zygote. Must be called before the process has a second thread.
+
+    Returns:
+        In the launcher, the channel to the zygote and its pid. In each rank, later, what that rank must run.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    launcher = os.getpid()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return ours, pid
+    ours.close()
+    # A terminal's Ctrl-C is for the launcher, which ends its ranks in order.
+    os.setsid()
+    die_with_parent(launcher)
+    _import_all(preload)
+    return _Zygote(theirs).serve()
+
+
+def _import_all(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            print(f"dtj: {name} could not be imported ahead: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+class _Zygote:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._pids: dict[int, int] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def serve(self) -> Start:
+        """Start and reap ranks until the launcher is gone; returns only in a forked rank."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        channel = self._channel.fileno()
+        while True:
+            readable, _, _ = select.select([channel, self._wake_read], [], [])
+            if self._wake_read in readable:
+                os.read(self._wake_read, 4096)
+                self._reap()
+            if channel in readable:
+                body, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, 1)
+                if not body:
+                    self._end()
+                request = json.loads(body)
+                if request["op"] == "kill":
+                    self._kill(request["id"], request["signal"])
+                elif (start := self._fork(Start(**request["start"]), fds[0])) is not None:
+                    return start
+
+    def _fork(self, start: Start, output: int) -> Start | None:
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_rank(zygote, output)
+            return start
+        os.close(output)
+        self._pids[start.id] = pid
+        self._tell({"id": start.id, "pid": pid})
+        return None
+
+    def _become_rank(self, zygote: int, output: int) -> None:
+        # Its own session, so that one signal reaches the rank with its data loaders, and no terminal's signal does.
+        os.setsid()
+        die_with_parent(zygote)
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._channel.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(nothing)
+        os.close(output)
+
+    def _kill(self, id: int, signum: int) -> None:
+        pid = self._pids.get(id)
+        if pid is None:
+            return
+        try:
+            os.killpg(pid, signum)
+        except ProcessLookupError:
+            # Forked this moment, and not yet the leader of its group.
+            os.kill(pid, signum)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                # Without collecting it yet: while the leader is a zombie, its group's number is not given to others.
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            pid = ended.si_pid
+            id = next((id for id, known in self._pids.items() if known == pid), None)
+            if id is not None:
+                # What the rank leaves running (data loaders) must not outlive it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                del self._pids[id]
+            _, status = os.waitpid(pid, 0)
+            if id is not None:
+                self._tell({"id": id, "exit": os.waitstatus_to_exitcode(status), "at": time.time()})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(json.dumps(message).encode())
+        except OSError:
+            self._end()
+
+    def _end(self) -> Never:
+        for id in self._pids:
+            self._kill(id, signal.SIGKILL)
+        os._exit(0)
