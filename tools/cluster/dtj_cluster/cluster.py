@@ -71,6 +71,8 @@ class Cluster:
     def up(self, owner: ProcessIdentity | None = None) -> None:
         """Start what is not running. ``owner`` is the process that the cluster must not outlive."""
         preflight.check(self.options)
+        if self.options.nodes:
+            self.paths.check_for_nodes()
         clean.clear_orphans()
         with self.paths.locked():
             state = self._begin(owner)
@@ -82,12 +84,14 @@ class Cluster:
 
     def down(self, purge: bool = False) -> None:
         """Stop and remove everything but the image stores and the shared volume; with ``purge`` those too."""
+        if not self.paths.root.exists():
+            return
         with self.paths.locked():
             state = self.paths.load()
             if state is not None:
                 with steps.step(f"cluster {self.name}: stop"):
                     clean.clear(self.paths, state)
-            if purge or (state is not None and state.options.control_plane_only):
+            if purge or (state.options if state else self.options).control_plane_only:
                 clean.remove_files(self.paths)
 
     def api(self) -> Api:
@@ -203,6 +207,7 @@ class Cluster:
         programs = self._programs(options)
         parts = control_plane.ControlPlaneParts(self.paths, self._processes, programs, options, state.ports, net)
         nodes = [] if net is None else [self._node(number, state, programs, net) for number in range(options.nodes)]
+        parts.check_ports()
         with steps.step("keys and certificates"):
             parts.issue()
         if net is not None:

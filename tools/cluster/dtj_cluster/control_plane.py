@@ -82,6 +82,12 @@ class ControlPlaneParts:
         """The API server's URL."""
         return f"https://{self.host}:{self.port}"
 
+    def check_ports(self) -> None:
+        """Raise ClusterError when somebody else has one of the loopback ports; asked before the first start only."""
+        if self._processes.find("etcd") is None:
+            for name, port in self._ports.items():
+                require_free("127.0.0.1", port, name)
+
     def issue(self) -> None:
         """Make the keys, the certificates and the kubeconfigs of all components."""
         services = self._network.first_service if self._network else "10.96.0.1"

@@ -80,26 +80,27 @@ class Paths:
 
     @classmethod
     def of(cls, name: str) -> Paths:
-        """The paths of the cluster called ``name``. Raises ClusterError for a name or a place that cannot work."""
+        """The paths of the cluster called ``name``. Raises ClusterError for a name that cannot be."""
         if not _NAME.fullmatch(name):
             raise ClusterError(
                 f"cluster name {name!r} is not a name",
                 "Use at most 30 lower-case letters, digits and dashes, no dash at the ends: --name my-test.",
             )
-        root = state_home().absolute() / f"cluster-{name}"
-        if str(root).startswith(tuple(f"{place}/" for place in _HIDDEN)):
+        return cls(state_home().absolute() / f"cluster-{name}")
+
+    def check_for_nodes(self) -> None:
+        """Raise ClusterError when the folder lies where nodes cannot see it or sockets cannot be."""
+        if str(self.root).startswith(tuple(f"{place}/" for place in _HIDDEN)):
             raise ClusterError(
-                f"the state folder {root} would be hidden from the nodes",
+                f"the state folder {self.root} would be hidden from the nodes",
                 "Set XDG_STATE_HOME to a folder elsewhere, for instance ~/.local/state.",
             )
-        paths = cls(root)
-        longest = paths.node("node-00") / "containerd.sock.ttrpc"
-        if len(str(longest)) > _LONGEST_SOCKET:
+        longest = str(self.node("node-00") / "containerd.sock.ttrpc")
+        if len(longest) > _LONGEST_SOCKET:
             raise ClusterError(
-                f"the socket path {longest} is {len(str(longest))} characters long; the kernel takes {_LONGEST_SOCKET}",
+                f"the socket path {longest} is {len(longest)} characters long; the kernel takes {_LONGEST_SOCKET}",
                 "Use a shorter --name, or set XDG_STATE_HOME to a shorter folder.",
             )
-        return paths
 
     @property
     def pki(self) -> Path:
