@@ -272,7 +272,11 @@ class Metrics(ApiModel):
 
 
 def _only_while_suspended(field: str, optional: bool = False) -> Rule:
-    """A field that shapes the running pods. The template needs an admission policy: not all of it is declared."""
+    """A field that shapes the running pods.
+
+    Of the template this rule misses one edit, undeclared fields exchanged one for one; the chart's admission policy
+    sees that too.
+    """
     same = f"self.{field} == oldSelf.{field}"
     if optional:
         same = f"(has(self.{field}) ? has(oldSelf.{field}) && {same} : !has(oldSelf.{field}))"
@@ -287,6 +291,7 @@ class JobSpec(ApiModel):
         RULE_COMMAND_AND_TRAINER,
         RULE_SHARED_MEMORY,
         Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}", ".checkpoint"),
+        _only_while_suspended("workers.template"),
         _only_while_suspended("workers.processesPerWorker"),
         _only_while_suspended("launcher"),
         _only_while_suspended("rendezvous"),

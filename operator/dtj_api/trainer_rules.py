@@ -24,17 +24,17 @@ TRAINER_RULES = (
         ".data.split.shuffleSplit",
     ),
     Rule(
-        "!self.optimizer.nesterov || self.optimizer.momentum > 0.0",
+        "!has(self.optimizer) || !self.optimizer.nesterov || self.optimizer.momentum > 0.0",
         "Nesterov's momentum needs momentum above 0",
         ".optimizer.momentum",
     ),
     Rule(
-        "self.parallel.dataShard != 0",
+        "!has(self.parallel) || self.parallel.dataShard != 0",
         "must be -1 (all ranks that dataReplicate leaves) or 1 or more",
         ".parallel.dataShard",
     ),
     Rule(
-        "self.parallel.dataReplicate != 0",
+        "!has(self.parallel) || self.parallel.dataReplicate != 0",
         "must be -1 (the ranks divided by dataShard) or 1 or more",
         ".parallel.dataReplicate",
     ),

@@ -113,7 +113,9 @@ def test_smallest_manifest_gets_its_defaults_and_keeps_its_template(kubectl: Kub
     template = {
         "metadata": {"annotations": {"a/b": "c"}},
         "spec": {
-            "containers": [{"name": "trainer", "image": "x", "command": ["train"], "resources": {"limits": {"cpu": 0.5}}}],
+            "containers": [
+                {"name": "trainer", "image": "x", "command": ["train"], "resources": {"limits": {"cpu": 0.5}}}
+            ],
             "tolerations": [{"operator": "Exists"}],
         },
     }
@@ -158,7 +160,7 @@ def test_columns_and_waiting_read_the_status(kubectl: Kubectl) -> None:
     status = JobStatus(
         phase=Phase.RUNNING,
         conditions=tuple(
-            JobCondition(type=kind, status="True", reason="Tested", last_transition_time=now)
+            JobCondition(type=kind, status="True", reason="Tested", observed_generation=1, last_transition_time=now)
             for kind in (Condition.READY, Condition.SUCCEEDED)
         ),
         workers=WorkerCounts(desired=3, ready=3, active=3),
