@@ -86,6 +86,7 @@ sys.stdin.read()
 def test_what_a_killed_owner_left_is_cleared_by_the_next_up():
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with owner:
+        assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
         owner.kill()
     left = Paths.of("hard")
@@ -117,6 +118,7 @@ def test_a_hard_kill_in_the_middle_of_up_is_cleared_by_the_next_up():
         text=True,
     )
     with starting:
+        assert starting.stderr is not None
         for line in starting.stderr:
             if "API server" in line:
                 break

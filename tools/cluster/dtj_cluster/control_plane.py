@@ -178,6 +178,8 @@ class ControlPlaneParts:
             "tls-private-key-file": file("controller-manager", "key"),
             "node-monitor-grace-period": NODE_MONITOR_GRACE,
             "node-monitor-period": "2s",
+            # A claim with a volume of its own is bound on a timer only, every 15 s by default.
+            "pvclaimbinder-sync-period": "1s",
             **self._client_limits(),
         }
         return argv(self._programs["kube-controller-manager"], flags)

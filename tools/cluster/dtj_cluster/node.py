@@ -46,16 +46,6 @@ def node_name(number: int) -> str:
     return f"node-{number}"
 
 
-def node_number(name: str) -> int:
-    """The number of the node called ``name``. Raises ClusterError for another name."""
-    prefix, _, number = name.partition("-")
-    if prefix != "node" or not number.isdigit():
-        raise ClusterError(
-            f"there is no node {name!r}", "Nodes are called node-0, node-1 and so on; `cluster status` lists them."
-        )
-    return int(number)
-
-
 class Node:
     """Node ``number`` of the cluster in ``paths``."""
 

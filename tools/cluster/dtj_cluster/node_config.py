@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dtj_cluster import cgroups, pki
 from dtj_cluster import network as net
+from dtj_cluster.api import Object
 from dtj_cluster.state import Paths
 
 PAUSE_IMAGE = "localhost/pause:1"
@@ -89,7 +90,7 @@ def registry(network: net.Network) -> str:
     return f'server = "{server}"\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
-def cni(network: net.Network, number: int) -> dict[str, object]:
+def cni(network: net.Network, number: int) -> Object:
     """Pods of one node: a bridge in the node, addresses of its range, host ports. No masquerading: NetworkPolicy
     needs the pods' own addresses.
     """
@@ -112,7 +113,7 @@ def cni(network: net.Network, number: int) -> dict[str, object]:
     }
 
 
-def kubelet(handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network) -> dict[str, object]:
+def kubelet(handle: NodeHandle, cluster: str, authority: pki.Authority, network: net.Network) -> Object:
     """The kubelet of one node; what differs from the defaults is what a shared, disk-poor machine with either cgroup
     version needs.
     """
@@ -149,7 +150,7 @@ def kubelet(handle: NodeHandle, cluster: str, authority: pki.Authority, network:
     }
 
 
-def kube_proxy(node: str, kubeconfig: Path) -> dict[str, object]:
+def kube_proxy(node: str, kubeconfig: Path) -> Object:
     """kube-proxy of one node; conntrack limits are the machine's and stay untouched."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

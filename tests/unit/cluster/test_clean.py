@@ -1,0 +1,117 @@
+"""Only a cluster's own things are found, however they are called."""
+
+from pathlib import Path
+
+import pytest
+
+from dtj_cluster import clean, network, preflight
+from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id
+from dtj_cluster.state import Options, Paths, Phase, State
+
+ROOT = Path("/state/dtj/cluster-one")
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:30 / /state/dtj/cluster-one/nodes/node-0/kubelet rw - tmpfs tmpfs rw
+31 30 0:31 / /state/dtj/cluster-one/nodes/node-0/kubelet/pods/a\\040b rw - tmpfs tmpfs rw
+32 22 0:32 / /state/dtj/cluster-one-more/nodes rw - tmpfs tmpfs rw
+33 22 0:33 / /state/dtj/cluster-two rw - tmpfs tmpfs rw
+"""
+
+
+def test_mounts_are_found_innermost_first_and_only_below_the_cluster():
+    assert clean.mounts_below(ROOT, MOUNTS) == [
+        "/state/dtj/cluster-one/nodes/node-0/kubelet/pods/a b",
+        "/state/dtj/cluster-one/nodes/node-0/kubelet",
+    ]
+
+
+def test_links_are_ours_by_the_label_of_their_bridge_not_by_their_name():
+    links: list[dict[str, object]] = [
+        {"ifname": "lo"},
+        {"ifname": "dtj0", "ifalias": network.alias(ROOT)},
+        {"ifname": "dtj0n0", "master": "dtj0"},
+        {"ifname": "dtj1", "ifalias": network.alias(Path("/state/dtj/cluster-two"))},
+        {"ifname": "dtj1n0", "master": "dtj1"},
+        {"ifname": "dtj7"},
+    ]
+
+    assert clean.own_links(ROOT, links) == ["dtj0n0", "dtj0"]
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return Paths.of("one")
+
+
+def state(**changes):
+    made = State(name="one", boot=boot_id(), phase=Phase.UP, options=Options(nodes=0, control_plane_only=True))
+    return made.model_copy(update=changes)
+
+
+@pytest.fixture
+def running(paths):
+    table = ProcessTable(paths.root)
+    for name in ("etcd", "apiserver"):
+        table.start(name, ["sleep", "600"])
+    yield table
+    for name in ("etcd", "apiserver"):
+        table.stop(name)
+
+
+def test_a_cluster_that_came_up_and_still_runs_is_intact(paths, running):
+    assert clean.intact(paths, state())
+
+
+BROKEN = [{"phase": Phase.STARTING}, {"phase": Phase.STOPPING}, {"boot": "another"}]
+
+
+@pytest.mark.parametrize("changes", BROKEN, ids=str)
+def test_a_cluster_whose_last_command_was_cut_short_is_not_intact(paths, running, changes):
+    assert not clean.intact(paths, state(**changes))
+
+
+@pytest.mark.parametrize("lost", ["etcd", "apiserver"])
+def test_a_cluster_that_lost_its_heart_is_not_intact(paths, running, lost):
+    running.stop(lost)
+
+    assert not clean.intact(paths, state())
+
+
+def test_clearing_ends_all_processes_and_keeps_images_volume_and_logs(paths, running):
+    paths.save(state())
+    for name in ("nodes/node-0/containerd", "nodes/node-0/kubelet", "volume", "etcd", "pki"):
+        (paths.root / name).mkdir(parents=True)
+
+    clean.clear(paths, state())
+
+    assert running.alive() == {}
+    left = {str(entry.relative_to(paths.root)) for entry in paths.root.rglob("*") if entry.is_dir()}
+    assert left == {"nodes", "nodes/node-0", "nodes/node-0/containerd", "volume", "logs"}
+    assert paths.load() is None
+
+
+def test_orphans_are_cleared_and_clusters_with_a_living_owner_are_not(paths, running, monkeypatch):
+    living = ProcessIdentity.of(1)
+    paths.save(state(owner=living))
+    other = Paths.of("orphan")
+    orphaned = ProcessTable(other.root).start("etcd", ["sleep", "600"])
+    other.save(state(name="orphan", owner=ProcessIdentity(1, 1, "an earlier boot")))
+
+    clean.clear_orphans()
+
+    assert not orphaned.alive()
+    assert not other.root.exists()
+    assert clean.intact(paths, state())
+
+
+CAPABILITIES = [
+    ("000001ffffffffff", []),
+    ("000001ffffffefff", ["CAP_NET_ADMIN"]),
+    ("0000000000000000", ["CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_ADMIN", "CAP_MKNOD"]),
+]
+
+
+@pytest.mark.parametrize(("effective", "missing"), CAPABILITIES)
+def test_missing_capabilities_are_named(effective, missing):
+    assert preflight.missing_capabilities(f"Name:\tx\nCapEff:\t{effective}\nCapBnd:\t0\n") == missing
