@@ -36,8 +36,6 @@ LINGER = 10.0
 """Seconds for somebody to fetch the last report before the pod is gone."""
 LEAVE_SHARE = 0.15
 """Share of the grace period that is kept for leaving after a save."""
-LEAVE_SAVE = "leave"
-"""Id of the save that is made before the launcher leaves."""
 
 
 class Launcher:
@@ -206,8 +204,9 @@ class Launcher:
         self._board.drain()
         if save and self._agent:
             patience = self._settings.grace * (1 - LEAVE_SHARE)
-            self._servers.request_save(LEAVE_SAVE)
-            saved = self._servers.call(self._servers.ranks.saved(LEAVE_SAVE), patience)
+            id = f"leave-{self._settings.pod_uid}"
+            self._servers.request_save(id)
+            saved = self._servers.call(self._servers.ranks.saved(id), patience)
             self._logs.say("saved before leaving" if saved else "leaves without a save: the ranks could not make one")
         self._quit_agent()
         return ExitCode.DRAINED

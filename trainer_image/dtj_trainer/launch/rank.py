@@ -6,11 +6,16 @@ A forked rank must look to the user's code as if the interpreter had been starte
 
 from __future__ import annotations
 
+import atexit
 import builtins
+import contextlib
+import gc
 import importlib.util
+import io
 import json
 import os
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -36,14 +41,38 @@ def run_rank(start: Start) -> Never:
     _refresh_seeds()
     try:
         _run(start)
-    except (SystemExit, KeyboardInterrupt):
-        raise
+    except SystemExit as error:
+        _finish(_exit_code(error))
     except BaseException as error:
         _drop_our_frames(error)
         _record(error)
         sys.excepthook(type(error), error, error.__traceback__)
-        sys.exit(1)
-    sys.exit(0)
+        _finish(1)
+    _finish(0)
+
+
+def _exit_code(error: SystemExit) -> int:
+    """As the interpreter reads it: text is printed, and means 1."""
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
+
+
+def _finish(code: int) -> Never:
+    """End as the interpreter does, but for taking torch apart module by module, which takes more than a second.
+
+    That would also close the files that the script left open, so what they hold is written out here.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()
+    for left in gc.get_objects():
+        if isinstance(left, io.BufferedIOBase | io.TextIOBase):
+            # Closed, or a pipe whose reader has gone.
+            with contextlib.suppress(OSError, ValueError):
+                left.flush()
+    os._exit(code)
 
 
 def _run(start: Start) -> None:

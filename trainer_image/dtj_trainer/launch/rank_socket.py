@@ -4,7 +4,8 @@ One message is one packet (SOCK_SEQPACKET): a rank never blocks on half a messag
 Messages are JSON objects with a `type`:
 
     rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase},
-                       ready {} (it has asked whether to save, so it can), saved {step, seconds, ids}
+                       ready {} (it has asked whether to save, so it can),
+                       saved {step, seconds, ids, digests}, done {}
     launcher -> rank   save {id}
 """
 
@@ -15,6 +16,7 @@ import contextlib
 import json
 import socket
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ class RankSocket:
         self._ready: dict[int, socket.socket] = {}
         self._saved_by: dict[str, set[int]] = {}
         self._wanted: list[str] = []
+        self._agreed: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._listener: socket.socket | None = None
@@ -61,6 +64,11 @@ class RankSocket:
     def request_save(self, id: str) -> None:
         """Have the ranks save at the next step that they agree on. The same id twice is one save."""
         if id in self._wanted or id in self._saved_by:
+            return
+        if zlib.crc32(id.encode()) in self._agreed:
+            # The ranks have agreed on this very save already: another pod was asked a moment earlier.
+            self._saved_by[id] = set(self._ready)
+            self._board.saved(id)
             return
         self._wanted = [*self._wanted, id][-KEPT_IDS:]
         for connection in self._ready.values():
@@ -120,6 +128,7 @@ class RankSocket:
                 self._ask(connection, id)
         elif said.get("type") == "saved":
             ids = [id for id in said.get("ids", []) if isinstance(id, str)]
+            self._agreed = [*self._agreed, *said.get("digests", [])][-KEPT_IDS:]
             self._publish(local_rank, ids)
             facts = {"checkpoint_step": said.get("step"), "checkpoint_at": time.time()}
             self._board.training.take(local_rank, {**facts, "checkpoint_seconds": said.get("seconds")})

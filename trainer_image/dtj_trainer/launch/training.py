@@ -6,6 +6,7 @@ Counters on the page count work that this pod has really done and never go back,
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -82,7 +83,7 @@ class Training:
 
     def take(self, local_rank: int, said: dict[str, Any]) -> None:
         """Take what a rank said; fields of a wrong type are ignored."""
-        numbers = {k: float(v) for k, v in said.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        numbers = {k: value for k, v in said.items() if (value := _number(v)) is not None}
         now = time.time()
         with self._lock:
             series = self._ranks.setdefault(local_rank, RankSeries())
@@ -133,9 +134,12 @@ class Training:
     def _moved(
         self, local_rank: int, series: RankSeries, said: dict[str, Any], numbers: dict[str, float], now: float
     ) -> Progress:
-        changed: dict[str, Any] = {k: numbers[k] for k in _PROGRESS & numbers.keys()}
+        # A loss that is no number shows on the metrics page; JSON and the status have no word for it.
+        changed: dict[str, Any] = {
+            k: numbers[k] if math.isfinite(numbers[k]) else None for k in _PROGRESS & numbers.keys()
+        }
         for name in ("step", "total_steps", "checkpoint_step"):
-            if name in changed:
+            if changed.get(name) is not None:
                 changed[name] = int(changed[name])
         if isinstance(said.get("phase"), str):
             changed["phase"] = said["phase"][:64]
@@ -147,3 +151,10 @@ class Training:
         if said.get("type") == "report":
             changed["updated_at"] = now
         return replace(self._progress.get(local_rank, Progress()), **changed)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or one of those that JSON tells by name; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return float(value) if value in ("nan", "inf", "-inf") else None

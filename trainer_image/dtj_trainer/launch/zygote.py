@@ -9,6 +9,7 @@ watches for it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -55,6 +56,9 @@ def fork_zygote(preload: Iterable[str]) -> tuple[socket.socket, int] | Start:
     os.setsid()
     die_with_parent(launcher)
     _import_all(preload)
+    # What is here now is never collected: the ranks' collectors would only copy its pages.
+    gc.collect()
+    gc.freeze()
     return _Zygote(theirs).serve()
 
 

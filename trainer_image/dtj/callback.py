@@ -1,0 +1,114 @@
+"""transformers' Trainer under dtj: it reports, saves when all ranks agree to, and publishes what the Trainer saves.
+
+    trainer = Trainer(..., callbacks=[dtj.TrainerCallback()])
+    trainer.train(resume_from_checkpoint=dtj.latest_checkpoint())
+
+The Trainer writes `checkpoint-<step>` into its output folder, in place, and would resume from a torn one. So what it
+has written is taken over into a checkpoint of dtj's, which is published whole, and that is what to resume from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from dtj.checkpoints import checkpoint_dir
+from dtj.group import agree
+from dtj.places import number
+from dtj.reporting import done, phase, report
+from dtj.saving import should_save
+
+
+class TrainerCallback(transformers.TrainerCallback):
+    """Give one to the Trainer; it needs no settings."""
+
+    def __init__(self) -> None:
+        self._training = contextlib.ExitStack()
+        self._tokens = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """See base class."""
+        self._tokens = float(state.num_input_tokens_seen)
+        self._training.enter_context(phase("train"))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Report the step, and have the Trainer save when all ranks agree to."""
+        seen, self._tokens = float(state.num_input_tokens_seen) - self._tokens, float(state.num_input_tokens_seen)
+        samples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        report(
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=state.epoch,
+            samples=samples,
+            tokens=seen if seen > 0 else None,
+        )
+        if should_save():
+            control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Report the loss, which the Trainer tells only when it logs."""
+        told = logs or {}
+        if "loss" in told:
+            report(
+                step=state.global_step,
+                loss=told["loss"],
+                lr=told.get("learning_rate"),
+                grad_norm=told.get("grad_norm"),
+            )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Publish what the Trainer has just saved."""
+        saved = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        with checkpoint_dir(state.global_step) as path:
+            # All ranks have written their parts (each its random state) before any is taken over.
+            agree([0])
+            if number("LOCAL_RANK", 0) == 0:
+                _take_over(saved, path)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """See base class."""
+        self._training.close()
+        done()
+
+
+def _take_over(source: Path, target: Path) -> None:
+    """Have all files of one folder in another one too, as links where that is possible; the first of a name stands."""
+    for folder, _, names in os.walk(source):
+        into = target / Path(folder).relative_to(source)
+        into.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with contextlib.suppress(FileExistsError):
+                _link_or_copy(Path(folder, name), into / name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Another file system, or one without links. Several machines may copy a file of this name at once.
+        part = target.with_name(f".{target.name}.{os.uname().nodename}")
+        shutil.copyfile(source, part)
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)

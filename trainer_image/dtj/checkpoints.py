@@ -1,0 +1,203 @@
+"""Saving and finding checkpoints: published whole or not at all, and the same one for every rank.
+
+A checkpoint is written to a folder of another name, made durable, and renamed when all ranks have written theirs. A
+rank that fails to write makes the save fail on all ranks, and the earlier checkpoints stand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dtj.group import agree, from_rank_0, rank, require_group
+from dtj.lineage import STATE_FILE, Lineage, read_state, sync_folder, write_durably
+from dtj.link import link
+from dtj.places import is_shared, number, work_dir
+from dtj.reporting import phase, work
+from dtj.saving import requests
+from dtj_api.names import Env
+
+KEEP = 3
+HINT = "LATEST"
+
+
+class SaveError(OSError):
+    """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
+
+
+@contextlib.contextmanager
+def checkpoint_dir(step: int) -> Iterator[Path]:
+    """A folder to write a checkpoint of this step into; published when all ranks leave the block without an error.
+
+    All ranks enter it, also those that write nothing; each may write files of its own (names must differ between
+    ranks). After the block the checkpoint is durable and is what `latest_checkpoint` finds. It also carries the tokens
+    and samples that were reported. Without a folder that all ranks share, nothing is kept.
+
+    Args:
+        step: optimizer steps done; names the checkpoint.
+
+    Raises:
+        SaveError: on every rank, when one of them could not write.
+        RuntimeError: there are several ranks and no process group.
+    """
+    require_group("dtj.checkpoint_dir()")
+    began = time.monotonic()
+    with phase("checkpoint"):
+        if is_shared():
+            with _published(step) as path:
+                yield path
+        else:
+            with tempfile.TemporaryDirectory(prefix="dtj-") as unshared:
+                yield Path(unshared)
+            _say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
+    ids, digests = requests.published(step)
+    took = time.monotonic() - began
+    link.send({"type": "saved", "step": step, "seconds": took, "ids": ids, "digests": digests})
+
+
+def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | None:
+    """The checkpoint to restore, the same on every rank; None: begin anew.
+
+    A collective when torch.distributed is initialised. Only checkpoints of this job's own line are found: what a pod
+    that was given up still writes is never restored. Tokens and samples go on from what the checkpoint carried.
+
+    Args:
+        is_valid: refuses a checkpoint that is damaged (called on rank 0 alone); the one before it is tried then.
+
+    Raises:
+        RuntimeError: there are several ranks and no process group; or a newer incarnation has begun.
+    """
+    require_group("dtj.latest_checkpoint()")
+    if not is_shared():
+        return None
+    found: tuple[str | None, str] = (None, "")
+    if rank() == 0:
+        try:
+            path = _lineage().begin(is_valid or (lambda _: True))
+            found = (str(path) if path else None, "")
+        except (OSError, ValueError, RuntimeError) as error:
+            found = (None, f"{type(error).__name__}: {error}")
+    name, problem = from_rank_0(found)
+    if problem:
+        raise RuntimeError(f"no checkpoint can be chosen in {work_dir()}: {problem}")
+    if name is None:
+        return None
+    state = read_state(Path(name)) or {}
+    work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
+    work.done = {}
+    work.step = requests.last_step = int(state.get("step", 0))
+    return Path(name)
+
+
+@contextlib.contextmanager
+def _published(step: int) -> Iterator[Path]:
+    lineage: Lineage | None = None
+    draft = ""
+    problem = ""
+    if rank() == 0:
+        try:
+            lineage = _lineage()
+            folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
+            folder.mkdir(parents=True)
+            draft = str(folder)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+    draft, problem = from_rank_0((draft, problem))
+    if problem:
+        raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}")
+    path = Path(draft)
+    failure: Exception | None = None
+    try:
+        yield path
+    except Exception as error:
+        failure = error
+    _agree_on(failure, step, path)
+    if number("LOCAL_RANK", 0) == 0:
+        # Each machine holds what its own ranks wrote in a cache of its own.
+        try:
+            _sync_tree(path)
+        except OSError as error:
+            failure = error
+    _agree_on(failure, step, path)
+    problem = ""
+    if lineage is not None:
+        try:
+            _publish(lineage, path, step)
+        except OSError as error:
+            problem = str(error)
+    if problem := from_rank_0(problem):
+        raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}")
+
+
+def _agree_on(failure: Exception | None, step: int, draft: Path) -> None:
+    """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
+    (failed,) = agree([rank() + 1 if failure else 0])
+    if not failed:
+        return
+    if rank() == 0:
+        shutil.rmtree(draft, ignore_errors=True)
+    if failure is not None and not isinstance(failure, OSError):
+        raise failure
+    raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
+
+
+def _publish(lineage: Lineage, draft: Path, step: int) -> None:
+    # The totals that belong to this step, for whoever goes on from here.
+    state: dict[str, Any] = {"step": step, "totals": work.totals(), "time": time.time()}
+    write_durably(draft / STATE_FILE, json.dumps(state).encode())
+    sync_folder(draft)
+    final = lineage.path(step)
+    if final.exists():
+        # The same step again, after a restart that went back behind it.
+        _remove(final)
+    draft.rename(final)
+    sync_folder(final.parent)
+    hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
+    hint.write_text(final.name + "\n")
+    hint.replace(final.parent / HINT)
+    for old in lineage.prune(number(Env.SAVE_KEEP, KEEP)):
+        _remove(old)
+    _remove_drafts(lineage.checkpoints)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint so that at no moment half of one is there under its name."""
+    gone = path.with_name(f".gone-{path.name}.{secrets.token_hex(4)}")
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove what a killed rank left half written. One save runs at a time, and this one is over."""
+    for entry in folder.iterdir():
+        if entry.name.startswith((".draft-", ".gone-")):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            fd = os.open(Path(path, name), os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(Path(path))
+
+
+def _lineage() -> Lineage:
+    return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1))
+
+
+def _say(text: str) -> None:
+    if rank() == 0:
+        print(f"dtj: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,61 @@
+"""The few collectives that ranks need to act as one, through the process group that the script has made.
+
+torch is never imported here: a script without it has one rank and nothing to agree on.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+from dtj.places import number
+
+T = TypeVar("T")
+
+
+def process_group() -> Any | None:
+    """torch.distributed if the script has initialised it."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def rank() -> int:
+    """The global rank, also before the process group is there."""
+    dist = process_group()
+    return int(dist.get_rank()) if dist else number("RANK", 0)
+
+
+def require_group(what: str) -> None:
+    """Refuse to act alone where others are meant to act too.
+
+    Raises:
+        RuntimeError: there are several ranks, and no process group to agree through.
+    """
+    if process_group() is None and (world := number("WORLD_SIZE", 1)) > 1:
+        raise RuntimeError(
+            f"{what} needs all {world} ranks to agree: call torch.distributed.init_process_group() before it"
+        )
+
+
+def agree(values: list[int]) -> list[int]:
+    """The largest of each value over all ranks; a collective."""
+    dist = process_group()
+    if dist is None or dist.get_world_size() == 1:
+        return values
+    torch = sys.modules["torch"]
+    backend = str(getattr(dist, "get_backend_config", dist.get_backend)())
+    # A CPU tensor where the group takes one: reading a CUDA tensor would wait for all work queued on the GPU.
+    on_gpu = "nccl" in backend and "gloo" not in backend
+    tensor = torch.tensor(values, dtype=torch.int64, device="cuda" if on_gpu else "cpu")
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return [int(value) for value in tensor.tolist()]
+
+
+def from_rank_0(value: T) -> T:
+    """The value of rank 0; a collective."""
+    dist = process_group()
+    if dist is None or dist.get_world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

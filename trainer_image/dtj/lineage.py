@@ -1,0 +1,203 @@
+"""Which checkpoints may be restored: fencing with nothing but a shared file system.
+
+A pod on a lost node may go on training, and writing, after its job has moved on. It cannot be stopped from writing, so
+nothing that it writes is ever read: the first act of an incarnation is to create `lineage/<incarnation>`, exclusively,
+naming the checkpoint that it restores. From then on only that checkpoint, what came before it, and what the incarnation
+itself writes belong to the chain.
+
+    lineage/<n>                 {"restored": "step-40.i2" or null}
+    checkpoints/step-<s>.i<n>   written by incarnation n; `dtj.json` inside, last
+    .dtj/jobs/<uid>             {"base": b}: the job's incarnation i is number b + i here, so that a job that goes on
+                                in the folder of an earlier one never meets that one's numbers
+
+Pure but for the file system: no clock, no environment, no collectives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STATE_FILE = "dtj.json"
+_NAME = re.compile(r"step-(\d+)\.i(\d+)")
+
+
+class StaleError(RuntimeError):
+    """A newer incarnation has begun: what this one does will not be read."""
+
+
+@dataclass(frozen=True, order=True)
+class Checkpoint:
+    """A checkpoint by its name."""
+
+    incarnation: int
+    step: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"step-{self.step}.i{self.incarnation}"
+
+    @classmethod
+    def parse(cls, name: str) -> Checkpoint | None:
+        """From the name of a folder; None if it is none."""
+        match = _NAME.fullmatch(name)
+        return cls(incarnation=int(match[2]), step=int(match[1])) if match else None
+
+
+@dataclass(frozen=True)
+class Link:
+    """One incarnation on the chain, and up to which of its steps it belongs there (None: all)."""
+
+    incarnation: int
+    last_step: int | None
+
+
+class Lineage:
+    """The checkpoints of one job folder, as one incarnation may see them.
+
+    Args:
+        root: the job's folder.
+        job: uid of the job.
+        incarnation: of the job, from 1.
+    """
+
+    def __init__(self, root: Path, job: str, incarnation: int) -> None:
+        self.root = root
+        self.checkpoints = root / "checkpoints"
+        self._lineage = root / "lineage"
+        self.number = self._base(job) + incarnation
+
+    def begin(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
+        """Enter the incarnation, and find what to restore: the newest checkpoint on its chain.
+
+        The first call of an incarnation fixes what it may see of earlier ones; later calls, after a restart within the
+        incarnation, see its own checkpoints too.
+
+        Args:
+            is_valid: refuses a checkpoint that is damaged; the one before it is tried then.
+
+        Raises:
+            StaleError: a newer incarnation has begun.
+        """
+        begun = self._begun()
+        if begun and max(begun) > self.number:
+            raise StaleError(f"incarnation {max(begun)} has begun in {self.root}, and this is {self.number}")
+        if self.number not in begun:
+            earlier = self._chain(max(begun)) if begun else []
+            found = next(self._restorable(earlier, is_valid), None)
+            self._create(self._lineage / str(self.number), {"restored": found.name if found else None})
+        newest = next(self._restorable(self._chain(self.number), is_valid), None)
+        return self.checkpoints / newest.name if newest else None
+
+    def path(self, step: int) -> Path:
+        """Where this incarnation publishes a checkpoint of a step."""
+        return self.checkpoints / Checkpoint(self.number, step).name
+
+    def prune(self, keep: int) -> list[Path]:
+        """What to remove: all but the newest `keep` on the chain, and whatever is off the chain.
+
+        The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
+        are not ours to judge.
+        """
+        chain = self._chain(self.number)
+        on_chain = list(self._restorable(chain, lambda _: True))
+        kept = set(on_chain[: max(1, keep)])
+        return [self.checkpoints / c.name for c in self._all() if c not in kept and c.incarnation <= self.number]
+
+    def _base(self, job: str) -> int:
+        """The number before this job's first one in this folder; fixed by whoever asks first."""
+        path = self.root / ".dtj" / "jobs" / (re.sub(r"[^\w.-]", "_", job) or "none")
+        if not path.exists():
+            self._create(path, {"base": max(self._begun(), default=0)})
+        return int(_read(path)["base"])
+
+    def _begun(self) -> set[int]:
+        with contextlib.suppress(FileNotFoundError):
+            return {int(entry.name) for entry in self._lineage.iterdir() if entry.name.isdecimal()}
+        return set()
+
+    def _chain(self, number: int) -> list[Link]:
+        """From an incarnation back to the first one, each with the part of it that the next one built on."""
+        chain = [Link(number, None)]
+        while (path := self._lineage / str(chain[-1].incarnation)).exists():
+            restored = Checkpoint.parse(str(_read(path)["restored"]))
+            # Numbers only fall along a chain; anything else is a damaged file, which ends it.
+            if restored is None or restored.incarnation >= chain[-1].incarnation:
+                break
+            chain.append(Link(restored.incarnation, restored.step))
+        return chain
+
+    def _restorable(self, chain: list[Link], is_valid: Callable[[Path], bool]) -> Iterator[Checkpoint]:
+        """The complete checkpoints on a chain, newest first."""
+        there = sorted(self._all(), reverse=True)
+        for link in chain:
+            for one in there:
+                if one.incarnation == link.incarnation and (link.last_step is None or one.step <= link.last_step):
+                    path = self.checkpoints / one.name
+                    if _is_complete(path, one.step) and is_valid(path):
+                        yield one
+
+    def _all(self) -> list[Checkpoint]:
+        with contextlib.suppress(FileNotFoundError):
+            named = (Checkpoint.parse(entry.name) for entry in self.checkpoints.iterdir())
+            return [one for one in named if one]
+        return []
+
+    def _create(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a file that no one else has written, whole or not at all; if somebody was first, theirs stands."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        write_durably(temporary, json.dumps(content).encode())
+        try:
+            # Unlike a rename, a link never replaces what is there.
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink()
+        sync_folder(path.parent)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file and have it on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What the library keeps in a checkpoint; None if it is not there or torn."""
+    try:
+        state = _read(path / STATE_FILE)
+    except (OSError, ValueError):
+        return None
+    return state
+
+
+def _is_complete(path: Path, step: int) -> bool:
+    state = read_state(path)
+    return state is not None and state.get("step") == step
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not an object")
+    return content
