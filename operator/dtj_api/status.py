@@ -62,6 +62,10 @@ class Restarts(StatusModel):
     """Keys are values of `names.Cause`; their sum is counted + excused."""
     recent: tuple[Timestamp, ...] = ()
     """When the charged restarts within `failurePolicy.window` happened, oldest first; at most maxRestarts + 1."""
+    last_cause: str = ""
+    """Cause of the last one."""
+    last_message: Text = ""
+    """What the last one was, with the error and the end of its log where there is one."""
 
 
 class JobProgress(StatusModel):
