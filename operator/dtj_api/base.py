@@ -7,16 +7,20 @@ with a type stands beside its validator, with one text for both.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+IMMUTABLE = "cannot be changed once the job exists; make a new job"
+"""Ends the message of a rule for a field that never changes."""
+DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+"""Name of another object."""
 M = TypeVar("M", bound=BaseModel)
 
 
 class ApiModel(BaseModel):
-    """Part of a spec: frozen, camelCase in manifests, snake_case in Python, unknown fields refused."""
+    """Part of a spec: frozen, camelCase in manifests, snake_case in Python; unknown fields and other types refused."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -25,6 +29,7 @@ class ApiModel(BaseModel):
         populate_by_name=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        strict=True,
     )
 
     def dump(self) -> dict[str, Any]:
@@ -35,7 +40,7 @@ class ApiModel(BaseModel):
 class StatusModel(ApiModel):
     """Part of a status. Unknown fields are ignored: an operator rolled back must read its successor's status."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=False)
 
 
 class Rule(NamedTuple):

@@ -7,13 +7,15 @@ object: `kubectl scale` would break on a stale minReplicas that nobody asked for
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .base import ApiModel, Rule, rules, with_rules
+from .base import IMMUTABLE, ApiModel, DnsName, Rule, rules, with_rules
+from .checkpoint import Checkpoint
 from .names import OPERATOR
-from .scalars import Duration, Quantity, at_least
+from .network import Network
+from .scalars import Duration, at_least
 from .template import (
     RULE_COMMAND_AND_TRAINER,
     RULE_NO_COMMAND,
@@ -29,17 +31,17 @@ MAX_WORKERS = 10_000
 """Four digits in `<job>-worker-NNNN`."""
 MAX_PROCESSES = 64
 
-Path = Annotated[
-    str, Field(min_length=1, max_length=200, pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
-]
-DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-IMMUTABLE = "cannot be changed once the job exists; make a new job"
 WHILE_SUSPENDED = "can be changed only while the job is suspended; set spec.suspend to true first"
 MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
 REPLICAS_ABOVE_MAX = "replicas is above maxReplicas; lower replicas or raise maxReplicas"
 PROCESSES = f"must be `auto` (the GPUs in the pod's limits, else 1) or a number from 1 to {MAX_PROCESSES}"
+
+
+def _auto_or_number(value: object) -> object:
+    """One answer where a union would give one for each of its types."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MAX_PROCESSES):
+        return value
+    raise ValueError(PROCESSES)
 
 
 class Workers(ApiModel):
@@ -58,6 +60,7 @@ class Workers(ApiModel):
     """Most workers that replicas may be scaled to. Default: replicas may be scaled freely."""
     processes_per_worker: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PROCESSES)],
+        BeforeValidator(_auto_or_number),
         Field(
             json_schema_extra=rules(
                 Rule(f"type(self) == int ? self >= 1 && self <= {MAX_PROCESSES} : self == 'auto'", PROCESSES)
@@ -105,114 +108,6 @@ class Rendezvous(ApiModel):
     """Heartbeats missed in a row after which the others leave a worker behind."""
     last_call: Annotated[Duration, *at_least("0s")] = Duration(1)
     """How long a round that has enough workers waits for more."""
-
-
-NCCL_ENV = "must be NCCL_* or TORCH_NCCL_* variables; set others in the template's container `trainer`"
-
-
-class Nccl(ApiModel):
-    """Settings of NCCL, the library of collectives between GPUs."""
-
-    socket_interface: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """NCCL_SOCKET_IFNAME, for instance `eth0` or `^docker,lo`. Gloo gets it too when it is one plain name."""
-    debug: Literal["VERSION", "WARN", "INFO", "TRACE"] | None = None
-    """NCCL_DEBUG."""
-    env: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
-        default_factory=dict,
-        max_length=64,
-        json_schema_extra=rules(Rule("self.all(k, k.startsWith('NCCL_') || k.startsWith('TORCH_NCCL_'))", NCCL_ENV)),
-    )
-    """More NCCL_* and TORCH_NCCL_* variables."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not all(key.startswith(("NCCL_", "TORCH_NCCL_")) for key in self.env):
-            raise ValueError(f"env {NCCL_ENV}")
-        return self
-
-
-class Network(ApiModel):
-    """What the ranks talk over."""
-
-    shared_memory: Quantity | None = None
-    """Size of /dev/shm, a memory volume that counts against the container's memory limit. Default: half that limit."""
-    nccl: Nccl = Nccl()
-    policy: Literal["Isolated", "Open"] = "Isolated"
-    """Isolated: a NetworkPolicy lets only the job's own pods and the operator connect to them. Open: none is made."""
-
-
-ONE_VOLUME = "needs exactly one of claimName (a claim that exists) and template (a claim to make)"
-
-
-class ClaimTemplate(ApiModel):
-    """A PersistentVolumeClaim to make."""
-
-    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-    """The claim's spec: accessModes, storageClassName, resources."""
-
-
-class Volume(ApiModel):
-    """The shared volume that holds checkpoints, logs and results. All workers must be able to write to it."""
-
-    model_config = with_rules(Rule("has(self.claimName) != has(self.template)", ONE_VOLUME))
-
-    claim_name: DnsName | None = None
-    """A PersistentVolumeClaim of the job's namespace."""
-    template: ClaimTemplate | None = None
-    """A claim that the operator makes, named `<job>-checkpoint`."""
-    retain: bool = True
-    """Keep a claim made from `template` when the job is deleted. False: it goes with the job."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.claim_name is None) == (self.template is None):
-            raise ValueError(ONE_VOLUME)
-        return self
-
-
-SOME_CADENCE = "needs steps, seconds or both"
-
-
-class Every(ApiModel):
-    """How often a checkpoint is saved: at whichever comes first."""
-
-    model_config = with_rules(Rule("has(self.steps) || has(self.seconds)", SOME_CADENCE))
-
-    steps: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """Optimizer steps between two checkpoints."""
-    seconds: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """Seconds between two checkpoints."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.steps is None and self.seconds is None:
-            raise ValueError(SOME_CADENCE)
-        return self
-
-
-class Checkpoint(ApiModel):
-    """Where the job keeps its state, and how often."""
-
-    model_config = with_rules(
-        Rule("self.volume == oldSelf.volume", f"volume: {IMMUTABLE}", ".volume"),
-        Rule(
-            "has(self.path) ? has(oldSelf.path) && self.path == oldSelf.path : !has(oldSelf.path)",
-            f"path: {IMMUTABLE}",
-            ".path",
-        ),
-    )
-
-    volume: Volume
-    path: Path | None = None
-    """The job's directory on the volume. Default: `<job>-<first 8 characters of its uid>`, so that a job that is made
-    anew under an old name begins anew; name a path to go on from an older job's checkpoints."""
-    every: Every = Every(seconds=600)
-    keep: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Checkpoints kept; older ones are removed once a newer one is published."""
-
-    def directory(self, name: str, uid: str) -> str:
-        """The job's directory on the volume, relative to the volume's root."""
-        return self.path or f"{name}-{uid[:8]}"
 
 
 BACKOFF_ORDER = "initial is above max; lower initial or raise max"

@@ -65,7 +65,7 @@ RULE_SHARED_MEMORY = Rule(
 class _Seen(ApiModel):
     """A part of the template of which only some fields are declared. None has a default: nothing is written into it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=False)
 
 
 class _Env(_Seen):

@@ -164,7 +164,8 @@ def decode(kind: type[T], body: bytes) -> T:
         raw = json.loads(body)
     except ValueError as error:
         raise WireError(f"{kind.__name__}: not JSON: {error}") from None
-    return _build(kind, raw, kind.__name__)
+    message: T = _build(kind, raw, kind.__name__)
+    return message
 
 
 def _build(kind: Any, raw: Any, where: str) -> Any:
