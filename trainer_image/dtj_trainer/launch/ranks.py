@@ -44,11 +44,11 @@ class Zygote:
         self._on_lost = on_lost
         self._lock = threading.Lock()
         self._last_id = 0
-        self._ranks: dict[int, Rank] = {}
+        self._forked: dict[int, Forked] = {}
         threading.Thread(target=self._listen, name="zygote", daemon=True).start()
 
-    def start(self, command: Command, env: dict[str, str], output: int, rank: Rank) -> None:
-        """Fork one rank.
+    def start(self, command: Command, env: dict[str, str], output: int, rank: Forked) -> None:
+        """Fork one process.
 
         Args:
             command: what it runs.
@@ -59,7 +59,7 @@ class Zygote:
         with self._lock:
             self._last_id += 1
             rank.id = self._last_id
-            self._ranks[rank.id] = rank
+            self._forked[rank.id] = rank
         start = Start(rank.id, command.run_as, command.script, command.module, list(command.argv), env)
         message = json.dumps({"op": "start", "start": asdict(start)}).encode()
         try:
@@ -67,7 +67,7 @@ class Zygote:
         finally:
             os.close(output)
 
-    def kill(self, rank: Rank, signum: int) -> None:
+    def kill(self, rank: Forked, signum: int) -> None:
         """Send a signal to a rank and its children. One that has ended already takes none."""
         # Without a zygote there are no ranks: they end with it.
         with contextlib.suppress(OSError):
@@ -82,41 +82,57 @@ class Zygote:
             if not body:
                 break
             self._take(json.loads(body))
+        with self._lock:
+            orphans, self._forked = self._forked, {}
+        for id, forked in orphans.items():
+            # The kernel has ended them with their parent.
+            forked.end(RankExit(id, -signal.SIGKILL, time.time()))
         self._on_lost()
 
     def _take(self, message: dict[str, Any]) -> None:
         with self._lock:
-            rank = self._ranks[message["id"]]
+            rank = self._forked[message["id"]]
             if "exit" in message:
-                del self._ranks[message["id"]]
+                del self._forked[message["id"]]
         if "exit" in message:
             rank.end(RankExit(message["id"], message["exit"], message["at"]))
         else:
             rank.pid = message["pid"]
 
 
-class Rank:
-    """One process of the round."""
+class Forked:
+    """One process that the zygote has forked."""
 
-    def __init__(self, global_rank: int, local_rank: int, log: RankLog, on_exit: Callable[[Rank], None]) -> None:
-        self.global_rank = global_rank
-        self.local_rank = local_rank
-        self.log = log
+    def __init__(self) -> None:
         self.id = 0
         self.pid = 0
         self.exit: RankExit | None = None
-        self._on_exit = on_exit
         self._ended = threading.Event()
 
     def end(self, exit: RankExit) -> None:
         """The zygote says that it ended."""
         self.exit = exit
         self._ended.set()
-        self._on_exit(self)
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Whether it has ended within so many seconds."""
         return self._ended.wait(timeout)
+
+
+class Rank(Forked):
+    """One process of the round."""
+
+    def __init__(self, global_rank: int, local_rank: int, log: RankLog, on_exit: Callable[[Rank], None]) -> None:
+        super().__init__()
+        self.global_rank = global_rank
+        self.local_rank = local_rank
+        self.log = log
+        self._on_exit = on_exit
+
+    def end(self, exit: RankExit) -> None:
+        """See base class."""
+        super().end(exit)
+        self._on_exit(self)
 
 
 def stop_ranks(zygote: Zygote, ranks: list[Rank], grace: float = KILL_GRACE) -> None:

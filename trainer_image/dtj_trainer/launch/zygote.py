@@ -55,11 +55,16 @@ def fork_zygote(preload: Iterable[str]) -> tuple[socket.socket, int] | Start:
     # A terminal's Ctrl-C is for the launcher, which ends its ranks in order.
     os.setsid()
     die_with_parent(launcher)
+    return serve_zygote(theirs, preload)
+
+
+def serve_zygote(channel: socket.socket, preload: Iterable[str]) -> Start:
+    """Be the zygote; returns only in each rank, with what it must run."""
     _import_all(preload)
     # What is here now is never collected: the ranks' collectors would only copy its pages.
     gc.collect()
     gc.freeze()
-    return _Zygote(theirs).serve()
+    return _Zygote(channel).serve()
 
 
 def _import_all(names: Iterable[str]) -> None:

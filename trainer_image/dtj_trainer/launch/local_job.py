@@ -1,0 +1,194 @@
+"""A store and launchers as processes of this machine: what `dtj run` and the tests are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import socket
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtj_api.names import Env
+from dtj_api.wire import PATHS, POD_HEADER, SIGNATURE_HEADER, Meet, Message, Report, WireError, decode, encode, sign
+from dtj_trainer.launch.nursery import Nursery
+from dtj_trainer.launch.ranks import Forked
+
+HOST = "127.0.0.1"
+_PATH_OF = {kind: path for path, kind in PATHS.items()}
+
+
+class LocalError(Exception):
+    """A local run cannot go on; the text says why."""
+
+
+@dataclass
+class Worker:
+    """One launcher process."""
+
+    index: int
+    uid: str
+    process: Forked
+    metrics_port: int
+    control_port: int
+    key: bytes
+
+    def report(self, timeout: float = 2.0) -> Report | None:
+        """What it reports; None while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/progress", timeout=timeout) as answer:
+                return decode(Report, answer.read())
+        except (OSError, WireError):
+            return None
+
+    def send(self, message: Message, *, key: bytes | None = None, timeout: float = 5.0) -> tuple[int, bytes]:
+        """Send a control message; status and body of the answer.
+
+        Raises:
+            OSError: it does not listen.
+        """
+        body = encode(message)
+        path = _PATH_OF[type(message)]
+        headers = {SIGNATURE_HEADER: sign(key or self.key, path, self.uid, body), POD_HEADER: self.uid}
+        request = urllib.request.Request(f"http://{HOST}:{self.control_port}{path}", body, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read()
+
+
+class LocalJob:
+    """A store and launchers on this machine; ends them all when its context is left.
+
+    Args:
+        command: what each rank runs.
+        processes: ranks of each launcher.
+        work_dir: the job's folder; None: no volume.
+        env: on top of this process's environment.
+        name: of the job.
+        output: descriptor for the launchers' output; None: standard output.
+        nursery: to start them in; None: one of its own.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        processes: int = 1,
+        work_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        name: str = "local",
+        output: int | None = None,
+        nursery: Nursery | None = None,
+    ) -> None:
+        self.workers: list[Worker] = []
+        self.store: Forked | None = None
+        self.store_port = 0
+        self.incarnation = 0
+        self._command = list(command)
+        self._processes = processes
+        self._work_dir = work_dir
+        self._env = dict(env or {})
+        self._name = name
+        self._output = output
+        self._nursery = nursery or Nursery()
+        self._owns_nursery = nursery is None
+        self._started: list[Forked] = []
+        self._uid = secrets.token_hex(8)
+        self._scratch = tempfile.TemporaryDirectory(prefix="dtj-local-")
+        self._key = secrets.token_hex(32).encode()
+        (Path(self._scratch.name) / "key").write_bytes(self._key)
+
+    def __enter__(self) -> LocalJob:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for program in self._started:
+            self._nursery.zygote.kill(program, signal.SIGKILL)
+        for program in self._started:
+            program.wait(10.0)
+        if self._owns_nursery:
+            self._nursery.close()
+        self._scratch.cleanup()
+
+    def signal(self, program: Forked, signum: int) -> None:
+        """Send a signal to the store or to a launcher; one that has ended already takes none."""
+        self._nursery.zygote.kill(program, signum)
+
+    def start_store(self) -> None:
+        """Start a store on a fresh port; an earlier one is left as it is."""
+        self.store_port = free_port()
+        self.store = self._start("dtj_trainer.launch.store", [str(self.store_port)], {})
+
+    def start_worker(self, index: int) -> Worker:
+        """Start one launcher, in the place of an earlier one of the same index."""
+        uid = secrets.token_hex(8)
+        metrics_port, control_port = free_port(), free_port()
+        env = {
+            "GLOO_SOCKET_IFNAME": "lo",
+            **self._env,
+            Env.JOB_NAME: self._name,
+            Env.JOB_UID: self._uid,
+            Env.INDEX: str(index),
+            Env.POD_NAME: f"{self._name}-worker-{index:04d}",
+            Env.POD_UID: uid,
+            Env.POD_IP: HOST,
+            Env.PROCESSES: str(self._processes),
+            Env.WORK_DIR: str(self._work_dir or ""),
+            Env.KEY_FILE: f"{self._scratch.name}/key",
+            Env.METRICS_PORT: str(metrics_port),
+            Env.CONTROL_PORT: str(control_port),
+            Env.BIND_ADDRESS: HOST,
+            Env.TERMINATION_LOG: str(self.termination_log(index)),
+        }
+        process = self._start("dtj_trainer.launch", ["--", *self._command], env)
+        worker = Worker(index, uid, process, metrics_port, control_port, self._key)
+        self.workers = sorted([*(w for w in self.workers if w.index != index), worker], key=lambda w: w.index)
+        return worker
+
+    def _start(self, module: str, argv: list[str], env: dict[str, str]) -> Forked:
+        program = self._nursery.start(module, argv, env, self._output)
+        self._started.append(program)
+        return program
+
+    def termination_log(self, index: int) -> Path:
+        """Where a launcher writes its first error."""
+        return Path(self._scratch.name) / f"termination-{index}"
+
+    def meet(self, *, fewest: int | None = None) -> None:
+        """Have all launchers meet under the next incarnation, as soon as each listens.
+
+        Raises:
+            LocalError: one of them has ended.
+        """
+        self.incarnation += 1
+        most = len(self.workers)
+        message = Meet(self.incarnation, fewest or most, most, f"{HOST}:{self.store_port}")
+        for worker in self.workers:
+            self._send_when_up(worker, message)
+
+    def _send_when_up(self, worker: Worker, message: Message) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                status, body = worker.send(message)
+                if status != 200:
+                    raise LocalError(f"worker {worker.index} refused {message}: {status} {body.decode()}")
+                return
+            if worker.process.exit:
+                said = self.termination_log(worker.index)
+                text = said.read_text() if said.exists() else ""
+                raise LocalError(f"worker {worker.index} ended with {worker.process.exit.code}: {text}")
+            time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
