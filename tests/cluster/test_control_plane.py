@@ -1,12 +1,13 @@
 """The control plane alone: real API servers, side by side, and nothing left of them."""
 
+import json
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from dtj_cluster import ClusterError, ControlPlane, binaries, control_plane
+from dtj_cluster import ClusterError, ControlPlane, binaries, control_plane, fake_nodes
 from dtj_cluster.processes import marked
 from dtj_cluster.state import Paths
 from dtj_cluster.status import Status
@@ -38,7 +39,7 @@ def test_two_control_planes_run_at_once_and_know_nothing_of_each_other():
 
         assert two.api().get("/api/v1/namespaces/only-in-one") is None
         assert one.api().get("/api/v1/namespaces/only-in-one") is not None
-        assert not set(Status.of(one.paths).ports.values()) & set(Status.of(two.paths).ports.values())
+        assert not set(Status.of(one).ports.values()) & set(Status.of(two).ports.values())
     assert processes_of(one, two) == []
     assert not one.paths.root.exists()
     assert not two.paths.root.exists()
@@ -46,12 +47,12 @@ def test_two_control_planes_run_at_once_and_know_nothing_of_each_other():
 
 def test_up_twice_keeps_what_runs():
     with ControlPlane("twice") as plane:
-        before = Status.of(plane.paths)
+        before = Status.of(plane)
         kubectl(plane, "create", "namespace", "kept")
 
         plane.up()
 
-        assert Status.of(plane.paths) == before
+        assert Status.of(plane) == before
         assert plane.api().get("/api/v1/namespaces/kept") is not None
 
 
@@ -60,7 +61,7 @@ def test_up_with_other_options_is_refused_and_changes_nothing():
         with pytest.raises(ClusterError, match="client_qps"):
             ControlPlane("options", client_qps=500).up()
 
-        assert Status.of(plane.paths).phase == "Up"
+        assert Status.of(plane).phase == "Up"
 
 
 def test_controllers_and_scheduler_are_at_work():
@@ -102,11 +103,11 @@ def test_after_kill_9_of_everything_up_starts_anew():
         kubectl(plane, "create", "namespace", "of-the-old-run")
         for identity in processes_of(plane):
             identity.end(0)
-        assert Status.of(plane.paths).phase == "Broken"
+        assert Status.of(plane).phase == "Broken"
 
         plane.up()
 
-        assert Status.of(plane.paths).phase == "Up"
+        assert Status.of(plane).phase == "Up"
         assert plane.api().get("/api/v1/namespaces/of-the-old-run") is None
 
 
@@ -128,7 +129,7 @@ def test_a_hard_kill_in_the_middle_of_up_is_cleared_by_the_next_up():
 
     with ControlPlane("middle") as plane:
         assert not any(orphan.alive() for orphan in orphans)
-        assert Status.of(plane.paths).phase == "Up"
+        assert Status.of(plane).phase == "Up"
 
 
 def test_a_port_that_somebody_took_is_named_with_what_to_do(monkeypatch):
@@ -143,10 +144,30 @@ def test_a_port_that_somebody_took_is_named_with_what_to_do(monkeypatch):
             plane.up()
 
     assert processes_of(plane) == []
-    assert Status.of(plane.paths).phase == "Absent"
+    assert Status.of(plane).phase == "Absent"
 
 
 def test_down_of_a_cluster_that_is_not_there_is_no_error():
     ControlPlane("never").down()
 
     assert not Paths.of("never").root.exists()
+
+
+def test_fake_nodes_run_pods_that_ask_for_them_and_let_go_of_them_when_deleted():
+    with ControlPlane("fake", fake_nodes=3, client_qps=200) as plane:
+        assert Status.of(plane).nodes == dict.fromkeys(["fake-0000", "fake-0001", "fake-0002"], "True")
+        spec = {
+            "containers": [{"name": "c", "image": "none"}],
+            "initContainers": [{"name": "i", "image": "none"}],
+            "nodeSelector": fake_nodes.SELECTOR,
+            "tolerations": [fake_nodes.toleration()],
+        }
+        for number in range(6):
+            pod = {"metadata": {"name": f"p{number}", "labels": {"app": "p"}}, "spec": spec}
+            plane.api().create("/api/v1/namespaces/default/pods", pod)
+
+        kubectl(plane, "wait", "--for=condition=Ready", "pod", "--selector=app=p", "--timeout=25s")
+        pods = json.loads(kubectl(plane, "get", "pods", "-o", "json"))["items"]
+        assert len({one["status"]["podIP"] for one in pods}) == 6
+        assert all(one["status"]["containerStatuses"][0]["state"]["running"] for one in pods)
+        kubectl(plane, "delete", "pod", "--selector=app=p", "--timeout=25s")

@@ -268,7 +268,7 @@ def test_what_kill_9_of_everything_left_is_cleared_by_the_next_up(thin):
         left = machine()
         assert left["links"] != before["links"]
         assert left["control groups"] != before["control groups"]
-        assert Status.of(cluster.paths).phase == "Broken"
+        assert Status.of(cluster).phase == "Broken"
 
         cluster.up()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted.
     """
     options = _parser().parse_args(arguments)
+    # Whoever ends us politely (CI that cancels a job) gets the same cleaning up as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     command: Callable[[argparse.Namespace], None] = options.run
     try:
         command(options)
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("cluster: interrupted; what was started is stopped again", file=sys.stderr)
+        print("cluster: interrupted; a cluster that was not up yet is stopped again", file=sys.stderr)
         return 130
     return 0
 
@@ -109,5 +112,5 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    status = Status.of(_cluster(options).paths)
+    status = Status.of(_cluster(options))
     print(json.dumps(status.as_json(), indent=1) if options.output == "json" else status.as_text())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from socket import SOCK_DGRAM, SOCK_STREAM
 from types import TracebackType
@@ -18,7 +19,6 @@ from typing import Self
 
 from dtj_cluster import binaries, clean, control_plane, fake_nodes, images, network, node, preflight, volume
 from dtj_cluster.api import Api
-from dtj_cluster.clean import together
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.network import Network
 from dtj_cluster.node import Node
@@ -75,11 +75,15 @@ class Cluster:
             self.paths.check_for_nodes()
         clean.clear_orphans()
         with self.paths.locked():
+            self._processes = ProcessTable(self.paths.root)
             state = self._begin(owner)
             try:
                 self._up(state)
             except BaseException:
-                clean.clear(self.paths, state)
+                self._processes.cancel()
+                # What was up before stays up; a start that failed leaves nothing but its logs.
+                if state.phase is Phase.STARTING:
+                    clean.clear(self.paths, state)
                 raise
 
     def down(self, purge: bool = False) -> None:
@@ -121,17 +125,20 @@ class Cluster:
 
     def stop_node(self, name: str) -> None:
         """End the node's kubelet; its containers go on."""
-        self.node(name).stop_kubelet()
+        with self.paths.locked():
+            self.node(name).stop_kubelet()
 
     def kill_node(self, name: str) -> None:
         """Kill the node's kubelet, containers and network at once."""
-        self.node(name).power_off()
+        with self.paths.locked():
+            self.node(name).power_off()
 
     def start_node(self, name: str) -> None:
         """Start what is not running of the node; wait until it is Ready."""
-        one = self.node(name)
-        _starter(one)()
-        _joiner(one, self.api())()
+        with self.paths.locked():
+            one = self.node(name)
+            _starter(one)()
+            _joiner(one, self.api())()
 
     def claim(self, namespace: str, name: str) -> Path:
         """Make a ReadWriteMany claim ``name`` in ``namespace`` on the shared volume; returns its folder on this
@@ -158,8 +165,7 @@ class Cluster:
         """
         old = self.paths.load()
         if old is not None and clean.intact(self.paths, old):
-            self._refuse_changes(old)
-            state = old.model_copy(update={"options": self.options, "phase": Phase.STARTING})
+            state = old.model_copy(update={"options": self._grown(old)})
         else:
             if old is not None:
                 with steps.step(f"cluster {self.name}: clear what an earlier run left"):
@@ -187,19 +193,19 @@ class Cluster:
         self.paths.save(state)
         return state
 
-    def _refuse_changes(self, old: State) -> None:
-        changed = [
-            field
-            for field in ("control_plane_only", "client_qps", "gpus_per_node")
-            if getattr(old.options, field) != getattr(self.options, field)
-        ]
-        if old.options.nodes > self.options.nodes or old.options.fake_nodes > self.options.fake_nodes:
-            changed.append("fewer nodes")
+    def _grown(self, old: State) -> Options:
+        """The options of a cluster that is up, with more nodes if more are asked for now."""
+        fixed = ("control_plane_only", "client_qps", "gpus_per_node")
+        changed = [field for field in fixed if getattr(old.options, field) != getattr(self.options, field)]
         if changed:
             raise ClusterError(
                 f"cluster {self.name} is up with other options ({', '.join(changed)})",
                 f"Run `cluster down --name {self.name}` first, or use another --name.",
             )
+        larger = {
+            field: max(getattr(old.options, field), getattr(self.options, field)) for field in ("nodes", "fake_nodes")
+        }
+        return old.options.model_copy(update=larger)
 
     def _up(self, state: State) -> None:
         options = state.options
@@ -213,15 +219,25 @@ class Cluster:
         if net is not None:
             with steps.step(f"network {net.everything} on bridge {net.bridge}"):
                 self._make_network(state, net)
-        together([lambda: self._start_control_plane(parts, programs, net), *(_starter(one) for one in nodes)])
+        self._together([lambda: self._start_control_plane(parts, programs, net), *(_starter(one) for one in nodes)])
         api = parts.api()
         if net is not None:
             volume.create_shared(api, self.paths.volume)
-        together([_joiner(one, api) for one in nodes])
+        self._together([_joiner(one, api) for one in nodes])
         if options.fake_nodes:
             with steps.step(f"{options.fake_nodes} fake nodes"):
                 fake_nodes.start(self._processes, programs["kwok"], self.paths, api, options)
         self.paths.save(state.model_copy(update={"phase": Phase.UP}))
+
+    def _together(self, work: Sequence[Callable[[], None]]) -> None:
+        """Run all side by side; the first failure, or an interruption, ends the others too."""
+        with ThreadPoolExecutor(max(1, len(work))) as pool:
+            try:
+                for future in as_completed([pool.submit(one) for one in work]):
+                    future.result()
+            except BaseException:
+                self._processes.cancel()
+                raise
 
     def _programs(self, options: Options) -> dict[str, Path]:
         wanted = [*control_plane.PROGRAMS]

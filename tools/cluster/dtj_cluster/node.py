@@ -7,7 +7,6 @@ that reason.
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -38,7 +37,8 @@ PROGRAMS = (
     "nsenter",
 )
 GPU = "nvidia.com/gpu"
-_KEPT = {"containerd"}
+# Written when the namespaces and the link are whole, so that a start that was cut short is seen as one.
+_ON = "on"
 
 
 def node_name(number: int) -> str:
@@ -80,8 +80,8 @@ class Node:
         """Make the namespaces, the link and containerd; nothing happens when they are there."""
         folder = self.handle.directory
         init = self.init
-        if init is None:
-            self._clear_run()
+        if init is None or not (folder / _ON).exists():
+            self.power_off()
             for name in {*node_init.PLACES.values(), "containerd"}:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             node_config.write(self.handle, self.number, self._cluster, self._paths, self._programs, self._network)
@@ -93,6 +93,7 @@ class Node:
             )  # fmt: skip
             self._processes.wait_for(self._process("init"), (folder / "ready").exists, "the namespaces", 20)
             net.attach_node(self._network, self.number, init)
+            (folder / _ON).touch()
         net.route_neighbours(self._network, self.number, init, range(self._options.nodes))
         self._processes.start(
             self._process("containerd"),
@@ -182,17 +183,8 @@ class Node:
         cgroups.remove(self._cluster, self.name)
         self._clear_run()
 
-    def remove_files(self, images_too: bool) -> None:
-        """Remove the folder of a node that is off; its image store stays unless ``images_too``."""
-        if images_too:
-            shutil.rmtree(self.handle.directory, ignore_errors=True)
-        elif self.handle.directory.is_dir():
-            for entry in self.handle.directory.iterdir():
-                if entry.name not in _KEPT:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
     def _clear_run(self) -> None:
-        for name in ("ready", "containerd.sock", "containerd.sock.ttrpc"):
+        for name in (_ON, "ready", "containerd.sock", "containerd.sock.ttrpc"):
             (self.handle.directory / name).unlink(missing_ok=True)
 
     def _object(self) -> dict[str, object]:

@@ -15,6 +15,7 @@ import json
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -159,10 +160,15 @@ class ProcessTable:
         self._root = root
         self._records = root / "pids"
         self._logs = root / "logs"
+        self._cancelled = threading.Event()
 
     def log(self, name: str) -> Path:
         """Where the output of ``name`` goes."""
         return self._logs / f"{name}.log"
+
+    def cancel(self) -> None:
+        """Start and wait for nothing more: threads that are at it fail at once."""
+        self._cancelled.set()
 
     def forget_logs(self) -> None:
         """Remove the logs of an earlier run, which stay after its end for whoever asks why it failed."""
@@ -191,6 +197,7 @@ class ProcessTable:
         running = self.find(name)
         if running is not None:
             return running
+        self._check_cancelled(name)
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         if inside is not None:
@@ -221,6 +228,7 @@ class ProcessTable:
         """
         deadline = time.monotonic() + timeout
         while not condition():
+            self._check_cancelled(name)
             if self.find(name) is None:
                 raise self._died(name)
             if time.monotonic() > deadline:
@@ -266,6 +274,10 @@ class ProcessTable:
             time.sleep(0.002)
         _reap(pid)
         raise self._died(name)
+
+    def _check_cancelled(self, name: str) -> None:
+        if self._cancelled.is_set():
+            raise ClusterError(f"{name}: given up, since another part failed or the command was interrupted")
 
     def _died(self, name: str) -> ClusterError:
         return ClusterError(f"{name} ended right after its start", f"See {self.log(name)}.\n{self._tail(name)}")
