@@ -1,0 +1,90 @@
+"""The environment of the trainer container: what the launcher is told, and NCCL where the user is silent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dtj_api import names
+from dtj_api.names import Env
+from dtj_api.spec import JobSpec
+from dtj_api.template import grace_seconds, trainer_container
+from dtj_operator.observe.view import JobView
+
+_GPU = re.compile(r"(nvidia\.com/(gpu|mig-.+)|amd\.com/gpu)")
+
+
+def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]]:
+    """Variables to append to the template's own, in a fixed order. Reserved names cannot be in the template."""
+    template = spec.workers.template
+    rendezvous = spec.rendezvous
+    variables: dict[str, str] = {
+        Env.JOB_NAME: view.name,
+        Env.JOB_UID: view.uid,
+        Env.INDEX: str(index),
+        Env.PROCESSES: str(processes(spec)),
+        Env.WORK_DIR: work_dir(view, spec),
+        Env.KEY_FILE: f"{names.KEY_MOUNT}/{names.KEY_FIELD}",
+        Env.METRICS_PORT: str(names.METRICS_PORT),
+        Env.JOIN_TIMEOUT: _seconds(rendezvous.join_timeout),
+        Env.HEARTBEAT: _seconds(rendezvous.heartbeat),
+        Env.HEARTBEAT_MISSES: str(rendezvous.heartbeat_misses),
+        Env.LAST_CALL: _seconds(rendezvous.last_call),
+        Env.GRACE_SECONDS: str(grace_seconds(template)),
+        **_saving(spec),
+    }
+    if spec.trainer is not None:
+        variables[Env.TRAINER_CONFIG] = spec.trainer.model_dump_json(by_alias=True)
+    from_fields = {Env.POD_NAME: "metadata.name", Env.POD_UID: "metadata.uid", Env.POD_IP: "status.podIP"}
+    given = {each.get("name") for each in trainer_container(template).get("env", [])}
+    network = {name: value for name, value in _network(spec).items() if name not in given}
+    return [
+        *({"name": str(name), "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in from_fields.items()),
+        *({"name": str(name), "value": _literal(value)} for name, value in {**variables, **network}.items()),
+    ]
+
+
+def processes(spec: JobSpec) -> int:
+    """Ranks of one worker: the number given, or the GPUs in the container's limits, or 1."""
+    if spec.workers.processes_per_worker != "auto":
+        return spec.workers.processes_per_worker
+    limits = (trainer_container(spec.workers.template).get("resources") or {}).get("limits") or {}
+    gpus = (str(amount) for name, amount in limits.items() if _GPU.fullmatch(name))
+    return sum(int(amount) for amount in gpus if amount.isdecimal()) or 1
+
+
+def work_dir(view: JobView, spec: JobSpec) -> str:
+    """The job's directory as the container sees it; empty without a volume."""
+    if spec.checkpoint is None:
+        return ""
+    return f"{names.VOLUME_MOUNT}/{spec.checkpoint.directory(view.name, view.uid)}"
+
+
+def _saving(spec: JobSpec) -> dict[str, str]:
+    if spec.checkpoint is None:
+        return {}
+    every = spec.checkpoint.every
+    values = {Env.SAVE_EVERY_STEPS: every.steps, Env.SAVE_EVERY_SECONDS: every.seconds}
+    cadence: dict[str, str] = {name: str(value) for name, value in values.items() if value is not None}
+    return {**cadence, Env.SAVE_KEEP: str(spec.checkpoint.keep)}
+
+
+def _network(spec: JobSpec) -> dict[str, str]:
+    nccl = spec.network.nccl
+    variables: dict[str, str] = {}
+    if nccl.socket_interface is not None:
+        variables["NCCL_SOCKET_IFNAME"] = nccl.socket_interface
+        if re.fullmatch(r"[A-Za-z0-9._-]+", nccl.socket_interface):
+            variables["GLOO_SOCKET_IFNAME"] = nccl.socket_interface
+    if nccl.debug is not None:
+        variables["NCCL_DEBUG"] = nccl.debug
+    return {**variables, **dict(sorted(nccl.env.items()))}
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _literal(value: str) -> str:
+    """Kubernetes expands `$(NAME)` in values; `$$` is how it is told not to."""
+    return value.replace("$", "$$")

@@ -1,0 +1,14 @@
+"""What manifests depend on beside the job: where the operator itself is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Site:
+    """Facts about the installation."""
+
+    operator_namespace: str = ""
+    """The operator's pods may read the workers' reports and send them messages. Empty: the operator runs outside the
+    cluster, from an address that no policy can name."""

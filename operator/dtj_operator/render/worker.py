@@ -1,0 +1,114 @@
+"""A worker pod: the user's template with the launcher as PID 1 around its command, and what the launcher needs.
+
+The template's own wins wherever both could speak; what it may not say was refused when the job was applied. The view is
+never touched: the template is copied first.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from dtj_api import names
+from dtj_api.names import Component
+from dtj_api.scalars import quantity_bytes
+from dtj_api.spec import JobSpec
+from dtj_api.template import grace_seconds, trainer_container
+from dtj_operator.observe.view import JobView
+
+from .environment import environment
+from .parts import Manifest, metadata, pod_labels, spec_of
+from .pod import is_own_image, restrict, tolerations
+
+LAUNCH = ("python", "-m", "dtj_trainer.launch", "--")
+BUILT_IN = ("python", "-m", "dtj_trainer.train")
+VOLUME, KEY, SHARED_MEMORY = "dtj-volume", "dtj-key", "dtj-shm"
+
+
+def worker(view: JobView, index: int, incarnation: int) -> Manifest:
+    """The pod of one index."""
+    spec = spec_of(view)
+    template = deepcopy(spec.workers.template)
+    name = names.worker_name(view.name, index)
+    pod: Manifest = template["spec"]
+    container = trainer_container(template)
+    _launch(container, spec)
+    container["env"] = [*container.get("env", []), *environment(view, spec, index)]
+    _volumes(view, spec, pod, container)
+    _serve(container)
+    if is_own_image(container.get("image", "")):
+        restrict(pod, container)
+    pod.update(
+        restartPolicy="Never",
+        hostname=name,
+        subdomain=names.service_name(view.name),
+        terminationGracePeriodSeconds=grace_seconds(template),
+        tolerations=tolerations(pod.get("tolerations") or []),
+    )
+    pod.setdefault("automountServiceAccountToken", False)
+    pod.setdefault("enableServiceLinks", False)
+    if spec.schedule.priority_class_name is not None:
+        pod.setdefault("priorityClassName", spec.schedule.priority_class_name)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _metadata(view, template.get("metadata") or {}, name, index, incarnation),
+        "spec": pod,
+    }
+
+
+def _metadata(view: JobView, given: Manifest, name: str, index: int, incarnation: int) -> Manifest:
+    """Labels and annotations are the user's as well; nothing else of the template's metadata means anything here."""
+    ours = metadata(view, name, pod_labels(Component.WORKER, incarnation, index))
+    ours["labels"] = {**(given.get("labels") or {}), **ours["labels"]}
+    if given.get("annotations"):
+        ours["annotations"] = given["annotations"]
+    return ours
+
+
+def _launch(container: Manifest, spec: JobSpec) -> None:
+    command = BUILT_IN if spec.trainer is not None else (*container["command"], *(container.pop("args", None) or []))
+    container["command"] = [*LAUNCH, *command]
+
+
+def _volumes(view: JobView, spec: JobSpec, pod: Manifest, container: Manifest) -> None:
+    volumes: list[Manifest] = [{"name": KEY, "secret": {"secretName": names.key_name(view.name)}}]
+    mounts: list[Manifest] = [{"name": KEY, "mountPath": names.KEY_MOUNT, "readOnly": True}]
+    if spec.checkpoint is not None:
+        claim = spec.checkpoint.volume.claim_name or names.claim_name(view.name)
+        volumes.append({"name": VOLUME, "persistentVolumeClaim": {"claimName": claim}})
+        mounts.append({"name": VOLUME, "mountPath": names.VOLUME_MOUNT})
+    given = container.get("volumeMounts") or []
+    if all(each.get("mountPath", "").rstrip("/") != "/dev/shm" for each in given):
+        volumes.append({"name": SHARED_MEMORY, "emptyDir": _memory(spec, container)})
+        mounts.append({"name": SHARED_MEMORY, "mountPath": "/dev/shm"})
+    pod["volumes"] = [*(pod.get("volumes") or []), *volumes]
+    container["volumeMounts"] = [*given, *mounts]
+
+
+def _memory(spec: JobSpec, container: Manifest) -> Manifest:
+    """A memory volume: as large as the spec says, or half the memory limit; a node bounds it where neither is set."""
+    size = spec.network.shared_memory
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    if size is None and limit is not None:
+        try:
+            size = str(int(quantity_bytes(str(limit)) // 2))
+        except ValueError:
+            size = None  # A form that only the API server reads.
+    return {"medium": "Memory"} if size is None else {"medium": "Memory", "sizeLimit": size}
+
+
+def _serve(container: Manifest) -> None:
+    given = container.get("ports") or []
+    taken = {each.get("containerPort") for each in given} | {each.get("name") for each in given}
+    ours = (("dtj-metrics", names.METRICS_PORT), ("dtj-control", names.CONTROL_PORT))
+    ports = [{"name": name, "containerPort": port} for name, port in ours if not {name, port} & taken]
+    container["ports"] = [*given, *ports]
+    container.setdefault(
+        "readinessProbe",
+        {
+            "httpGet": {"path": "/healthz", "port": names.METRICS_PORT},
+            "periodSeconds": 5,
+            "timeoutSeconds": 3,
+            "failureThreshold": 3,
+        },
+    )
