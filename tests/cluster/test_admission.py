@@ -12,13 +12,13 @@ import helm_python
 import manifest_table
 import pytest
 import yaml
-from dtj_cluster import binaries
 from manifest_table import Manifest, Row
 
 from dtj_api.crd import CRD_FILE, REPOSITORY, crd
 from dtj_api.names import KIND, Condition, Phase
 from dtj_api.scalars import Timestamp
 from dtj_api.status import JobCondition, JobProgress, JobStatus, Restarts, WorkerCounts
+from dtj_cluster import binaries
 
 pytestmark = pytest.mark.cluster
 

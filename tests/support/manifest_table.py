@@ -1,4 +1,4 @@
-"""The table of bad manifests (tests/cluster/manifests), for those who ask a real API server and those who ask the models."""
+"""The table of bad manifests (tests/cluster/manifests), asked of a real API server and of the models."""
 
 from __future__ import annotations
 
