@@ -49,7 +49,7 @@ def prepare(show: Show, name: str) -> Place:
 
 def _up(cluster: Cluster) -> None:
     # A cluster that is up already may have more nodes than the demo asks for: it is taken as it is.
-    if Status.of(cluster.paths).phase != "Up":
+    if Status.of(cluster).phase != "Up":
         cluster.up()
 
 
