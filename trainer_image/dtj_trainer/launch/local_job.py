@@ -91,6 +91,8 @@ class LocalJob:
         self.store: Forked | None = None
         self.store_port = 0
         self.incarnation = 0
+        self.message: Meet | None = None
+        """The last one that was sent to all."""
         self._command = list(command)
         self._processes = processes
         self._work_dir = work_dir
@@ -169,9 +171,9 @@ class LocalJob:
         """
         self.incarnation += 1
         most = len(self.workers)
-        message = Meet(self.incarnation, fewest or most, most, f"{HOST}:{self.store_port}")
+        self.message = Meet(self.incarnation, fewest or most, most, f"{HOST}:{self.store_port}")
         for worker in self.workers:
-            self._send_when_up(worker, message)
+            self._send_when_up(worker, self.message)
 
     def _send_when_up(self, worker: Worker, message: Message) -> None:
         while True:
