@@ -59,7 +59,9 @@ def failed(pod: PodView, code: int = 1, message: str = "", *, at: float = NOW - 
     return replace(pod, phase=phase, terminated=ended, ready=False, **fields)
 
 
-def a_report(pod: PodView, *, incarnation: int = 1, round_: int = 1, state: str = LauncherState.TRAINING, **fields: Any):
+def a_report(
+    pod: PodView, *, incarnation: int = 1, round_: int = 1, state: str = LauncherState.TRAINING, **fields: Any
+):
     progress = fields.pop("progress", Progress(step=10, total_steps=100, loss=0.5, updated_at=NOW - 1))
     return Report(
         pod_uid=pod.uid,

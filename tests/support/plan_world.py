@@ -90,9 +90,7 @@ class World:
             managed_by=names.OPERATOR,
             status=self.status,
             pods=tuple(sorted(self.pods.values(), key=lambda pod: pod.name)),
-            children=Children(
-                CreateService in made, CreateKey in made, CreatePolicy in made, CreateClaim in made
-            ),
+            children=Children(CreateService in made, CreateKey in made, CreatePolicy in made, CreateClaim in made),
             nodes=tuple(self.nodes.values()),
             reports={uid: each for uid, each in reports.items() if uid in self.pods},
             dry_run=self.dry_run,

@@ -1,7 +1,7 @@
 """The incarnation in place: the members are told to meet at the store, under a number that was never used before.
 
-Told is who does not say yet that he is there, so a message that was lost is sent again and one that arrived twice does
-nothing. Nobody waits for a heartbeat to expire: those who are blocked with a dead peer are released at once.
+Told is who says that he is elsewhere, so a message that was lost is sent again, one that arrived twice does nothing, and
+a launcher that does not answer yet is not talked to. Nobody waits for a heartbeat to expire: those who are blocked with a dead peer are released at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def meet(draft: Draft) -> None:
     )
     for index in members:
         report = draft.report(index)
-        if report is None or report.incarnation < draft.status.incarnation:
+        if report is not None and report.incarnation < draft.status.incarnation:
             pod = draft.workers[index]
             draft.act(SendMeet(pod.name, pod.uid, pod.ip, message))
             draft.wake(draft.now + AGAIN)

@@ -30,7 +30,7 @@ def note_figures(draft: Draft) -> None:
     if leader is None:
         return
     if not leader.reports and leader.progress.step is None:
-        if leader.state == LauncherState.TRAINING and draft.phase == Phase.RUNNING:
+        if leader.state == LauncherState.TRAINING and draft.status.phase == Phase.RUNNING:
             draft.set(progress=JobProgress(message="not reported"))
         return
     draft.set(

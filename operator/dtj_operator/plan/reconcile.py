@@ -51,6 +51,7 @@ def _steer(draft: Draft) -> None:
         after_the_end(draft)
         return
     # What happened is counted first, whatever is decided then.
+    note_figures(draft)
     note_finished(draft)
     if all_finished(draft):
         succeed(draft)
@@ -84,7 +85,6 @@ def _steer(draft: Draft) -> None:
     meet(draft)
     # What is said of it.
     decide_phase(draft)
-    note_figures(draft)
     say_where_it_stands(draft)
 
 

@@ -1,0 +1,156 @@
+"""Each fault is counted exactly once under its own cause, wherever the operator is interrupted on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plan_jobs import a_spec
+from plan_world import World
+
+from dtj_api.names import Cause, Component, Phase
+from dtj_operator.observe.view import NodeView
+
+
+def _worker(world: World) -> str:
+    return next(uid for uid, pod in sorted(world.pods.items()) if pod.component == Component.WORKER)
+
+
+def _store(world: World) -> str:
+    return next(uid for uid, pod in world.pods.items() if pod.component == Component.STORE)
+
+
+def _rank_killed(world: World) -> None:
+    assert world.crash_rank(_worker(world))
+
+
+def _user_error(world: World) -> None:
+    assert world.crash_rank(_worker(world), exit_code=1, user_error=True)
+
+
+def _pod_failed(world: World) -> None:
+    world.end_pod(_worker(world), 1)
+
+
+def _evicted(world: World) -> None:
+    world.end_pod(_worker(world), 143, disruption="EvictionByEvictionAPI")
+
+
+def _gone(world: World) -> None:
+    world.vanish(_worker(world))
+
+
+def _store_gone(world: World) -> None:
+    world.vanish(_store(world))
+
+
+def _store_failed(world: World) -> None:
+    world.end_pod(_store(world), 1)
+
+
+def _pod_failed_after_its_peers_noticed(world: World) -> None:
+    """The survivors' ranks report broken connections before the kubelet reports the pod."""
+    uid = _worker(world)
+    launcher = world.launchers[uid]
+    assert world.crash_rank(uid, exit_code=1)
+    launcher.failures.clear()
+    world.reconcile()
+    world.end_pod(uid, 1)
+
+
+FAULTS = {
+    _rank_killed: Cause.PROCESS_SIGNAL,
+    _user_error: Cause.PROCESS_EXIT,
+    _pod_failed: Cause.POD_FAILED,
+    _evicted: Cause.POD_EVICTED,
+    _gone: Cause.GONE,
+    _store_gone: Cause.STORE_LOST,
+    _store_failed: Cause.STORE_LOST,
+    _pod_failed_after_its_peers_noticed: Cause.POD_FAILED,
+}
+INTERRUPTIONS = st.lists(st.one_of(st.just("conflict"), st.integers(0, 5)), max_size=4)
+
+
+def _settle(world: World) -> None:
+    world.run(lambda: world.status.phase == Phase.RUNNING, seconds=400)
+    assert world.status.phase == Phase.RUNNING
+
+
+@settings(max_examples=80, deadline=None)
+@given(faults=st.lists(st.tuples(st.sampled_from(list(FAULTS)), INTERRUPTIONS), min_size=1, max_size=4))
+def test_each_fault_is_counted_once(faults: list) -> None:
+    spec = a_spec(
+        workers={"replicas": 3}, failurePolicy={"maxRestarts": 100, "backoff": {"initial": "1s", "max": "2s"}}
+    )
+    world = World(spec, steps=10**6)
+    _settle(world)
+    for fault, interruptions in faults:
+        fault(world)
+        for interruption in interruptions:
+            if interruption == "conflict":
+                world.reconcile(conflict=True)
+            else:
+                world.reconcile(crash_after=interruption)
+        # The fault is noticed before the phase is asked for.
+        world.reconcile()
+        world.tick()
+        world.reconcile()
+        _settle(world)
+    expected = Counter(FAULTS[fault] for fault, _ in faults)
+    assert world.status.restarts.by_cause == expected
+
+
+@pytest.mark.parametrize("fault", [_rank_killed, _user_error, _pod_failed])
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_the_budget_is_spent_by_the_failure_after_the_last_allowed_one(fault, allowed: int) -> None:
+    spec = a_spec(
+        workers={"replicas": 2},
+        failurePolicy={"maxRestarts": allowed, "backoff": {"initial": "1s", "max": "1s"}},
+    )
+    world = World(spec, steps=10**6)
+    for number in range(allowed):
+        _settle(world)
+        fault(world)
+        world.reconcile()
+        world.tick()
+        world.reconcile()
+        assert not world.status.done, number
+    _settle(world)
+    assert world.status.restarts.counted == allowed
+    fault(world)
+    world.run(seconds=20)
+    assert world.status.phase == Phase.FAILED
+    assert world.status.restarts.counted == allowed + 1
+    failed = world.status.condition("Failed")
+    assert failed is not None
+    assert failed.reason == "BudgetSpent"
+
+
+def test_infrastructure_never_spends_the_budget() -> None:
+    world = World(a_spec(workers={"replicas": 2}, failurePolicy={"maxRestarts": 0}), steps=10**6)
+    for fault in [_evicted, _gone, _store_gone, _store_failed, _evicted]:
+        _settle(world)
+        fault(world)
+        world.reconcile()
+        world.tick()
+    _settle(world)
+    assert world.status.restarts.counted == 0
+    assert world.status.restarts.excused == 5
+
+
+def test_a_lost_node_is_counted_once_and_its_pods_are_forced_away() -> None:
+    world = World(a_spec(workers={"replicas": 2}), steps=10**6)
+    _settle(world)
+    pod = world.pods[_worker(world)]
+    on_it = [each for each in world.pods.values() if each.node == pod.node and each.component == Component.WORKER]
+    gone_at = world.now
+    world.nodes[pod.node] = NodeView(pod.node, False, gone_at)
+    world.run(lambda: world.now >= gone_at + 29, seconds=60)
+    assert pod.uid in world.pods
+    assert not world.status.restarts.by_cause
+    world.run(lambda: pod.uid not in world.pods, seconds=5)
+    assert world.now - gone_at <= 32
+    assert world.status.restarts.by_cause[Cause.NODE_LOST] == len(on_it)
+    assert {action.grace for action, _, gone in world.deletes if gone.uid == pod.uid} == {0}
