@@ -4,8 +4,9 @@ import contextlib
 import pathlib
 
 import pytest
-from dtj_trainer.launch.nursery import Nursery
 from launcher_jobs import Job
+
+from dtj_trainer.launch.nursery import Nursery
 
 SCRIPTS = pathlib.Path(__file__).parent / "scripts"
 

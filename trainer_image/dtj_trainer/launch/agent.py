@@ -7,6 +7,7 @@ have finished comes back when another one fails; and leaving never closes the me
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from dtj_trainer.launch.failure import failure_of
 from dtj_trainer.launch.logs import Logs
 from dtj_trainer.launch.meeting import Meeting, Round
 from dtj_trainer.launch.ranks import Rank, Zygote, stop_ranks
+from dtj_trainer.launch.store_link import StoreLostError
 from dtj_trainer.launch.volume import VolumeCheck
 
 MAX_RESTARTS = 1_000_000_000
@@ -147,9 +149,18 @@ class Agent(ElasticAgent):
                 if change is Change.SUCCEEDED:
                     return RunResult(state=WorkerState.SUCCEEDED)
                 self._end_round(round, change)
+        except LeaveError:
+            self._say_goodbye()
+            raise
         finally:
             stop_ranks(self._tools.zygote, self._ranks)
             self.meeting.shutdown()
+
+    def _say_goodbye(self) -> None:
+        """Have the others end this round by our leaving, before their ranks fail and it looks like an error."""
+        if self.meeting.round and self._ranks:
+            with contextlib.suppress(StoreLostError):
+                self.meeting.open_next(self.meeting.round.number, "")
 
     def _begin_round(self) -> Round:
         tools, board = self._tools, self._tools.board

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from dtj_api.names import ExitCode
 from dtj_api.wire import Failure
 from dtj_trainer.launch.errors import read_error
 from dtj_trainer.launch.ranks import Rank
@@ -39,6 +40,7 @@ def failure_of(
         exit_code=rank.exit.code,
         message=error.message if error else "",
         log_tail=rank.log.tail(),
-        user_error=bool(error and error.user_error),
+        # A rank that says that its configuration is wrong says the same after any restart.
+        user_error=bool(error and error.user_error) or rank.exit.code == ExitCode.BAD_CONFIG,
     )
     return failure, error.trace if error else ""

@@ -5,10 +5,11 @@ import pathlib
 import sys
 import time
 
-import dtj
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+import dtj
 
 STEPS = int(sys.argv[1])
 PAUSE = float(sys.argv[2]) if len(sys.argv) > 2 else 0.02
