@@ -1,8 +1,10 @@
 """The local cluster itself: what its real nodes must do before any other end-to-end test can be believed."""
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,46 @@ def test_a_missing_capability_is_named_with_what_to_do():
     assert "CAP_NET_ADMIN" in done.stderr
     assert "--control-plane-only" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class OneImage(http.server.BaseHTTPRequestHandler):
+    """As much of a registry as a pull needs: the image `pause` under the tag 1."""
+
+    def do_GET(self):
+        # containerd adds `?ns=` with the name that the image was asked for by.
+        reference = self.path.partition("?")[0].rpartition("/")[2]
+        digest = images.layout().digest(images.ensure("pause")) if reference == "1" else reference or "none"
+        assert digest is not None
+        blob = images.layout().blobs / digest.removeprefix("sha256:")
+        content = b"" if not reference else blob.read_bytes()
+        self.send_response(200)
+        kind = "vnd.oci.image.manifest.v1+json" if "/manifests/" in self.path else "octet-stream"
+        self.send_header("Content-Type", f"application/{kind}")
+        self.send_header("Docker-Content-Digest", digest)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+
+@pytest.fixture
+def registry():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", network.REGISTRY_PORT), OneImage) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{network.REGISTRY_PORT}"
+        server.shutdown()
+        thread.join()
+
+
+def test_nodes_pull_from_a_registry_on_the_loopback_of_the_machine(cluster, namespace, registry):
+    one = pod("pulled", "node-1")
+    one["spec"]["containers"] = [
+        {"name": "main", "image": f"{registry}/some/pause:1", "imagePullPolicy": "Always"}
+    ]  # fmt: skip
+
+    apply(cluster, namespace, one)
+
+    wait(cluster, namespace, "condition=Ready", "pod/pulled")
