@@ -1,6 +1,7 @@
 """The control plane alone: real API servers, side by side, and nothing left of them."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -171,3 +172,38 @@ def test_fake_nodes_run_pods_that_ask_for_them_and_let_go_of_them_when_deleted()
         assert len({one["status"]["podIP"] for one in pods}) == 6
         assert all(one["status"]["containerStatuses"][0]["state"]["running"] for one in pods)
         kubectl(plane, "delete", "pod", "--selector=app=p", "--timeout=25s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_up_leaves_nothing(number):
+    paths = Paths.of("interrupted")
+    command = [sys.executable, "-m", "dtj_cluster", "up", "--control-plane-only", "--name", "interrupted"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as starting:
+        assert starting.stderr is not None
+        said = []
+        for line in starting.stderr:
+            said.append(line)
+            if "API server" in line:
+                starting.send_signal(number)
+
+    assert starting.returncode == 130
+    assert "interrupted" in said[-1]
+    assert "Traceback" not in "".join(said)
+    assert marked(paths.root) == []
+    assert paths.load() is None
+
+
+def test_a_program_that_dies_is_shown_with_its_last_words_and_takes_the_rest_along(monkeypatch, tmp_path):
+    broken = tmp_path / "kube-scheduler"
+    broken.write_text("#!/bin/sh\necho 'the disk is on fire' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    real = binaries.ensure
+    monkeypatch.setattr(binaries, "ensure", lambda *names: {**real(*names), "kube-scheduler": broken})
+    plane = ControlPlane("dies")
+
+    with pytest.raises(ClusterError, match=r"(?s)scheduler ended .*the disk is on fire"):
+        plane.up()
+
+    assert processes_of(plane) == []
+    assert Status.of(plane).phase == "Absent"
+    assert (plane.paths.root / "logs" / "scheduler.log").exists()

@@ -1,5 +1,6 @@
 """The local cluster itself: what its real nodes must do before any other end-to-end test can be believed."""
 
+import contextlib
 import http.server
 import json
 import subprocess
@@ -334,3 +335,29 @@ def test_nodes_pull_from_a_registry_on_the_loopback_of_the_machine(cluster, name
     apply(cluster, namespace, one)
 
     wait(cluster, namespace, "condition=Ready", "pod/pulled")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("tenths", range(2, 60, 6))
+def test_wherever_a_hard_kill_strikes_the_next_up_works_and_down_leaves_nothing(tenths):
+    before = machine()
+    cluster = Cluster("struck", nodes=2)
+    command = [sys.executable, "-m", "dtj_cluster", "up", "--name", "struck"]
+    try:
+        with (
+            subprocess.Popen(command, stderr=subprocess.DEVNULL) as starting,
+            contextlib.suppress(subprocess.TimeoutExpired),
+        ):
+            try:
+                starting.wait(tenths / 10)
+            finally:
+                starting.kill()
+
+        cluster.up()
+
+        assert Status.of(cluster).nodes == {"node-0": "True", "node-1": "True"}
+    finally:
+        cluster.down(purge=True)
+    assert machine() == before
+    assert marked(cluster.paths.root) == []

@@ -7,11 +7,15 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 from dtj_cluster import images
 from dtj_cluster.cluster import Cluster
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.status import Status
+
+# Whoever ends us politely (CI that cancels a job) gets the same cleaning up as Ctrl-C.
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted.
     """
     options = _parser().parse_args(arguments)
-    # Whoever ends us politely (CI that cancels a job) gets the same cleaning up as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
     command: Callable[[argparse.Namespace], None] = options.run
     try:
         command(options)
@@ -31,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("cluster: interrupted; a cluster that was not up yet is stopped again", file=sys.stderr)
         return 130
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the command once; a second Ctrl-C must not cut the cleaning up short."""
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -251,7 +251,7 @@ class ProcessTable:
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ),
+                setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ),
             )
         except FileNotFoundError:
             raise ClusterError(
