@@ -15,11 +15,14 @@ import manifest_table
 import pytest
 import yaml
 from manifest_table import Manifest, Row
+from spec_values import one_at_a_time
 
 from dtj_api import names
+from dtj_api.base import ManifestError, read
 from dtj_api.crd import REPOSITORY, crd
 from dtj_api.names import KIND, Condition, Label, Phase, Reason
 from dtj_api.scalars import Timestamp
+from dtj_api.spec import JobSpec
 from dtj_api.status import JobCondition, JobProgress, JobStatus, Restarts, WorkerCounts
 from dtj_cluster import binaries
 
@@ -195,6 +198,25 @@ def test_every_example_is_accepted(kubectl: Kubectl) -> None:
         for job in jobs:
             job["metadata"].pop("namespace", None)
             kubectl("create", "--validate=strict", "--dry-run=server", "-f", "-", stdin=job)
+
+
+def test_models_and_api_server_agree_on_every_value_of_every_field(kubectl: Kubectl) -> None:
+    specs = dict(one_at_a_time())
+    manifests = [_unmanaged(f"value-{number}") | {"spec": spec} for number, spec in enumerate(specs.values())]
+    stdin = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
+    done = kubectl("create", "--validate=strict", "--dry-run=server", "-o", "name", "-f", "-", stdin=stdin, check=False)
+    taken = {int(line.rsplit("-", 1)[1]) for line in done.stdout.splitlines()}
+    assert 100 < len(taken) < len(specs)
+    disputed = [name for number, (name, spec) in enumerate(specs.items()) if (number in taken) != _reads(spec)]
+    assert disputed == [], done.stderr
+
+
+def _reads(spec: Manifest) -> bool:
+    try:
+        read(JobSpec, spec, "spec")
+    except ManifestError:
+        return False
+    return True
 
 
 def test_smallest_manifest_gets_its_defaults_and_keeps_its_template(kubectl: Kubectl) -> None:
