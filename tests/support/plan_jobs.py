@@ -47,7 +47,7 @@ def a_pod(index: int, *, uid: str = "", incarnation: int = 1, **fields: Any) -> 
         phase="Running",
         created=NOW - 100,
         ip=f"10.0.{0 if store else 1}.{max(index, 0)}",
-        node="node-a" if index % 2 == 0 else "node-b",
+        node="node-b" if index % 2 == 1 and not store else "node-a",
         ready=True,
     )
     return replace(pod, **fields)
@@ -61,7 +61,7 @@ def failed(pod: PodView, code: int = 1, message: str = "", *, at: float = NOW - 
 
 def a_report(
     pod: PodView, *, incarnation: int = 1, round_: int = 1, state: str = LauncherState.TRAINING, **fields: Any
-):
+) -> Report:
     progress = fields.pop("progress", Progress(step=10, total_steps=100, loss=0.5, updated_at=NOW - 1))
     return Report(
         pod_uid=pod.uid,

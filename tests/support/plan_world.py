@@ -1,4 +1,4 @@
-"""A small world that obeys plans: pods that start, fail and vanish, launchers that meet and train, an operator that dies.
+"""A small world that obeys plans: pods start, fail and vanish, launchers meet and train, the operator dies.
 
 It keeps books of its own, so that a test compares what the status says with what really happened.
 """

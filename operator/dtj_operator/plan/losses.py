@@ -55,7 +55,11 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
     used: list[str] = []
     keep: dict[int, KnownPod] = {}
     finished = set(draft.status.finished_members)
+    counts = {*draft.wanted, *draft.status.members}
     for known in draft.status.pods:
+        if known.index not in counts:
+            used.append(known.uid)  # Scaled away, which was counted then.
+            continue
         if known.index in finished:
             keep[known.index] = known
             continue
@@ -67,7 +71,6 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
         end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
         if end is not None:
             losses.append(_Loss(known.index, names.worker_name(draft.view.name, known.index), end, known.incarnation))
-    counts = {*draft.wanted, *draft.status.members}
     passed = {*draft.status.counted_pods, *used}
     for index, pod in draft.workers.items():
         if pod.uid in passed or index not in counts or index in keep:

@@ -1,7 +1,8 @@
 """The incarnation in place: the members are told to meet at the store, under a number that was never used before.
 
-Told is who says that he is elsewhere, so a message that was lost is sent again, one that arrived twice does nothing, and
-a launcher that does not answer yet is not talked to. Nobody waits for a heartbeat to expire: those who are blocked with a dead peer are released at once.
+Told is who says that he is elsewhere, so a message that was lost is sent again, one that arrived twice does nothing,
+and a launcher that does not answer yet is not talked to. Nobody waits for a heartbeat to expire: those who are blocked
+with a dead peer are released at once.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def note_figures(draft: Draft) -> None:
     alive = [pod for pod in draft.workers.values() if draft.alive(pod)]
     failed = [pod for pod in draft.workers.values() if ended(pod) and not ended_well(pod)]
     counts = WorkerCounts(
-        desired=len(draft.wanted),
+        desired=0 if draft.spec.suspend else len(draft.wanted),
         ready=sum(pod.ready for pod in alive),
         active=len(alive),
         failed=len(failed),

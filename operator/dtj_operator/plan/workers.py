@@ -48,8 +48,8 @@ def _delete_used(draft: Draft) -> None:
     for pod in draft.view.pods:
         if draft.left_over(pod):
             continue
-        if pod.uid in used:
+        if pod.component == Component.WORKER and pod.index not in needed:
+            draft.delete(pod, f"{len(draft.wanted)} workers are wanted")
+        elif pod.uid in used:
             end = end_of(pod, draft.nodes, draft.now)
             draft.delete(pod, f"its end is counted ({end.cause})" if end else "it has ended and is needed again")
-        elif pod.component == Component.WORKER and pod.index not in needed:
-            draft.delete(pod, f"{len(draft.wanted)} workers are wanted")

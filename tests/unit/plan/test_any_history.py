@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: the invariants hold at every step, and the job succeeds once the world lets it."""
+"""Whatever happens, in any order: the invariants hold at each step, and the job succeeds once the world lets it."""
 
 from __future__ import annotations
 

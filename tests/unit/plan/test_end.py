@@ -1,0 +1,126 @@
+"""How a job ends, and what is left of it."""
+
+from __future__ import annotations
+
+import pytest
+from dtj_api.names import Condition, LauncherState, Phase, Reason
+from dtj_api.wire import Progress, Stop
+from dtj_operator.observe.view import STORE_INDEX
+from dtj_operator.plan import CreateWorker, DeleteJob, DeletePod, SendStop, plan
+from plan_jobs import NOW, a_job
+
+
+def _done(job, *indices: int):
+    for index in indices:
+        job.says(index, state=LauncherState.DONE)
+    return job
+
+
+def test_all_members_report_that_they_are_through() -> None:
+    job = _done(a_job().replicas(2).running(), 0, 1)
+    made = plan(job.says(0, progress=Progress(step=100, total_steps=100, updated_at=NOW)).view())
+    assert made.status.phase == Phase.SUCCEEDED
+    assert made.status.is_true(Condition.SUCCEEDED)
+    assert made.status.completion_time == NOW
+    assert made.status.progress.step == 100
+    assert made.actions == ()
+    assert made.urgent
+
+
+def test_exit_0_of_all_members_is_success_without_any_report() -> None:
+    assert plan(a_job().replicas(2).running().silent().end(0, 0).end(1, 0).view()).status.phase == Phase.SUCCEEDED
+
+
+def test_a_member_that_was_through_is_not_replaced_when_it_goes() -> None:
+    job = _done(a_job().replicas(2).running(), 0)
+    made = plan(job.view())
+    assert made.status.finished_members == (0,)
+    assert made.status.phase == Phase.RUNNING
+    gone = plan(job.stored(made.status).without(0).view())
+    assert gone.actions == ()
+    assert gone.status.restarts.by_cause == {}
+    assert plan(job.end(1, 0).view()).status.phase == Phase.SUCCEEDED
+
+
+def test_a_store_that_goes_with_the_last_member_costs_nothing() -> None:
+    job = _done(a_job().replicas(2).running(), 0, 1).without(STORE_INDEX)
+    assert plan(job.view()).status.phase == Phase.SUCCEEDED
+
+
+def test_who_ended_in_an_older_incarnation_is_needed_again() -> None:
+    """It went through while its peer was lost: the peer's ranks never were."""
+    job = a_job().replicas(2).running().end(0, 0)
+    job.status(incarnation=2, store=job.view().status.store)
+    made = plan(job.view())
+    assert made.status.phase != Phase.SUCCEEDED
+    assert [act.uid for act in made.actions if isinstance(act, DeletePod)] == ["pod-0-1"]
+    assert made.status.restarts.by_cause == {}
+    later = plan(job.stored(made.status).without(0).view())
+    assert CreateWorker("ner-worker-0000", 0, 2) in later.actions
+
+
+def test_a_job_that_is_given_up_stops_its_workers() -> None:
+    job = a_job().replicas(2).spec(failurePolicy={"maxRestarts": 0}).running().end(1, 1, "boom")
+    made = plan(job.view())
+    assert made.status.phase == Phase.FAILED
+    assert [(act.uid, act.message) for act in made.actions] == [("pod-0-1", Stop(2, save=False))]
+    assert isinstance(made.actions[0], SendStop)
+    late = a_job().replicas(1).spec(lifecycle={"activeDeadline": "50s"}).running()
+    assert [act.message for act in plan(late.view()).actions] == [Stop(1, save=True)]
+
+
+def _finished(phase: Phase, keep: str, **lifecycle: str):
+    job = a_job().replicas(3).spec(lifecycle={"cleanPods": keep, **lifecycle}).running()
+    job.end(0, 0).end(1, 1).status(phase=phase, completion_time=NOW, resumed_at=None)
+    return job
+
+
+@pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED])
+@pytest.mark.parametrize(
+    ("keep", "after", "deleted"),
+    [
+        ("Running", 1, set()),
+        ("Running", 30, {"pod-2-1"}),
+        ("All", 1, {"pod-0-1", "pod-1-1"}),
+        ("All", 30, {"pod-0-1", "pod-1-1", "pod-2-1"}),
+        ("None", 30, set()),
+    ],
+)
+def test_clean_pods(phase: Phase, keep: str, after: float, deleted: set[str]) -> None:
+    made = plan(_finished(phase, keep).view(NOW + after))
+    assert {act.uid for act in made.actions if isinstance(act, DeletePod)} == deleted
+    stops = [act.uid for act in made.actions if isinstance(act, SendStop)]
+    assert stops == (["pod-2-1"] if phase == Phase.FAILED else [])
+
+
+@pytest.mark.parametrize("keep", ["Running", "All", "None"])
+def test_the_store_goes_when_nobody_runs(keep: str) -> None:
+    job = _finished(Phase.SUCCEEDED, keep).end(2, 0)
+    assert "store-1" in {act.uid for act in plan(job.view(NOW + 1)).actions if isinstance(act, DeletePod)}
+
+
+def test_a_pod_that_never_ran_does_not_start_after_the_end() -> None:
+    job = _finished(Phase.FAILED, "None").change(2, phase="Pending", ip="")
+    assert [act.uid for act in plan(job.view(NOW + 1)).actions if isinstance(act, DeletePod)] == ["pod-2-1"]
+
+
+@pytest.mark.parametrize(("after", "goes"), [(59, False), (60, True)])
+def test_the_job_goes_after_its_time_to_live(after: float, goes: bool) -> None:
+    job = _finished(Phase.SUCCEEDED, "Running", ttlAfterFinished="60s").end(2, 0).without(STORE_INDEX)
+    made = plan(job.view(NOW + after))
+    assert (DeleteJob(job.view().uid) in made.actions) is goes
+    if not goes:
+        assert made.requeue_after == 1
+
+
+def test_what_is_done_stays_done() -> None:
+    job = _finished(Phase.FAILED, "Running").spec(suspend=True).replicas(9)
+    made = plan(job.view(NOW + 1))
+    assert made.status.phase == Phase.FAILED
+    assert made.status.restarts.by_cause == {}
+    assert made.status.condition(Condition.SUSPENDED) is None
+
+
+def test_the_reason_of_success() -> None:
+    made = plan(_done(a_job().replicas(1).running(), 0).view())
+    assert [(event.type, event.reason) for event in made.events] == [("Normal", Reason.COMPLETED)]

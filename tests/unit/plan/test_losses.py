@@ -1,0 +1,205 @@
+"""A pod is lost: under which cause, charged to whom, and what follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dtj_api.names import Cause, LauncherState, Phase, Reason
+from dtj_api.wire import Meet, Release
+from dtj_operator.observe.view import STORE_INDEX
+from dtj_operator.plan import CreateStore, CreateWorker, DeletePod, SendMeet, SendRelease, plan
+from plan_jobs import NOW, a_job, a_pod, a_report, failed
+
+CAUSES: list[tuple[str, dict[str, Any], Cause]] = [
+    ("exit 1", {"code": 1}, Cause.POD_FAILED),
+    ("exit 143 though nobody deletes it", {"code": 143}, Cause.DRAINED),
+    ("memory limit", {"code": 137, "oom": True}, Cause.OUT_OF_MEMORY),
+    ("kubectl delete", {"code": 143, "deletion_at": NOW + 100}, Cause.POD_DELETED),
+    ("drain", {"code": 143, "deletion_at": NOW + 100, "disruption": "EvictionByEvictionAPI"}, Cause.POD_EVICTED),
+    ("preemption", {"code": 143, "disruption": "PreemptionByScheduler"}, Cause.POD_EVICTED),
+    ("node pressure", {"code": 137, "reason": "Evicted", "disruption": "TerminationByKubelet"}, Cause.POD_EVICTED),
+    ("memory limit during an eviction", {"code": 137, "oom": True, "reason": "Evicted"}, Cause.POD_EVICTED),
+    ("taint manager", {"code": 143, "disruption": "DeletionByTaintManager"}, Cause.NODE_LOST),
+    ("garbage collector of pods", {"code": 137, "disruption": "DeletionByPodGC"}, Cause.NODE_LOST),
+]
+
+
+@pytest.mark.parametrize(("ended", "cause"), [each[1:] for each in CAUSES], ids=[each[0] for each in CAUSES])
+def test_the_cause_of_an_end(ended: dict[str, Any], cause: Cause) -> None:
+    made = plan(a_job().replicas(2).running().end(1, **ended).view())
+    charged = cause in (Cause.POD_FAILED, Cause.OUT_OF_MEMORY)
+    restarts = made.status.restarts
+    assert restarts.by_cause == {cause: 1}
+    assert (restarts.counted, restarts.excused) == ((1, 0) if charged else (0, 1))
+    assert len(restarts.recent) == restarts.counted
+    assert made.status.incarnation == 2
+    assert made.status.counted_pods == ("pod-1-1",)
+    assert made.status.phase == Phase.RECOVERING
+    assert made.urgent
+
+
+@pytest.mark.parametrize("reason", ["UnexpectedAdmissionError", "OutOfcpu", "NodeAffinity", "NodeShutdown"])
+def test_a_pod_that_the_kubelet_refuses_is_excused_and_made_anew_after_a_pause(reason: str) -> None:
+    job = a_job().replicas(2).up().change(1, phase="Failed", reason=reason, ip="", ready=False)
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.POD_EVICTED: 1}
+    assert made.status.create_after == NOW + 5
+    later = job.without(1).stored(made.status)
+    assert CreateWorker not in map(type, plan(later.view(NOW + 1)).actions)
+    assert plan(later.view(NOW + 5)).actions == (CreateWorker("ner-worker-0001", 1, 1),)
+
+
+def test_a_dead_pod_is_replaced_only_when_its_object_is_gone() -> None:
+    job = a_job().replicas(2).running().end(1, 143, disruption="EvictionByEvictionAPI")
+    made = plan(job.view())
+    assert [(type(act), act.uid) for act in made.actions if isinstance(act, DeletePod)] == [(DeletePod, "pod-1-1")]
+    assert CreateWorker not in map(type, made.actions)
+    second = plan(job.stored(made.status).without(1).view())
+    assert CreateWorker("ner-worker-0001", 1, 2) in second.actions
+    assert second.status.restarts == made.status.restarts
+
+
+def test_a_pod_that_leaves_is_waited_for() -> None:
+    """Its launcher saves; until it has ended nothing is counted, and nobody deletes it a second time."""
+    job = a_job().replicas(2).running().change(1, deletion_at=NOW + 100, disruption="EvictionByEvictionAPI")
+    made = plan(job.view())
+    assert made.actions == ()
+    assert made.status.incarnation == 1
+    assert made.status.restarts.by_cause == {}
+
+
+def test_a_pod_that_vanished_unseen_is_gone_and_replaced_at_once() -> None:
+    made = plan(a_job().replicas(2).running().without(1).view())
+    assert made.status.restarts.by_cause == {Cause.GONE: 1}
+    assert CreateWorker("ner-worker-0001", 1, 2) in made.actions
+
+
+def test_another_pod_under_the_same_name_is_a_loss_of_the_first() -> None:
+    stranger = a_pod(1, uid="pod-1-new", incarnation=1)
+    made = plan(a_job().replicas(2).running().pod(stranger).view())
+    assert made.status.restarts.by_cause == {Cause.GONE: 1}
+    assert {each.uid for each in made.status.pods} == {"pod-0-1", "pod-1-new"}
+
+
+def test_survivors_are_released_at_once_and_meet_when_the_replacement_has_an_address() -> None:
+    job = a_job().replicas(2).running().without(1)
+    first = plan(job.view())
+    assert SendRelease("ner-worker-0000", "pod-0-1", "10.0.1.0", Release(1, 1)) in first.actions
+    job.stored(first.status).pod(a_pod(1, incarnation=2, phase="Pending", ip=""))
+    assert SendMeet not in map(type, plan(job.view()).actions)
+    new = a_pod(1, incarnation=2)
+    job.pod(new, a_report(new, incarnation=0, round_=0, state=LauncherState.WAITING))
+    made = plan(job.view())
+    expected = Meet(2, 2, 2, "10.0.0.0:29400")
+    assert [(act.uid, act.message) for act in made.actions] == [("pod-0-1", expected), ("pod-1-2", expected)]
+
+
+def test_pods_that_end_together_are_one_charge_and_one_incarnation() -> None:
+    job = a_job().replicas(3).running().end(0, 1, at=NOW - 3).end(2, 1, at=NOW - 2)
+    made = plan(job.view())
+    assert made.status.incarnation == 2
+    assert (made.status.restarts.counted, made.status.restarts.excused) == (1, 1)
+    assert made.status.restarts.by_cause == {Cause.POD_FAILED: 2}
+
+
+def test_a_peer_that_follows_before_the_next_meeting_is_a_consequence() -> None:
+    job = a_job().replicas(3).running().end(0, 1, at=NOW - 3)
+    first = plan(job.view())
+    second = plan(job.stored(first.status).end(1, 1).view())
+    assert second.status.incarnation == 2
+    assert (second.status.restarts.counted, second.status.restarts.excused) == (1, 1)
+
+
+def test_a_replacement_that_fails_is_charged_again() -> None:
+    job = a_job().replicas(2).running().end(1, 1)
+    first = plan(job.view())
+    job.stored(first.status).pod(failed(a_pod(1, uid="second", incarnation=2), 1))
+    second = plan(job.view())
+    assert second.status.restarts.counted == 2
+    assert second.status.incarnation == 2  # Nobody was told of it yet, so it is still fresh.
+
+
+def test_what_ends_before_the_first_meeting_costs_no_incarnation() -> None:
+    made = plan(a_job().replicas(2).up().end(1, 1).view())
+    assert made.status.incarnation == 1
+    assert made.status.restarts.counted == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "counted"),
+    [
+        ({"phase": "Failed"}, True),
+        ({"phase": "Succeeded"}, True),
+        ({"phase": "Failed", "deletion_at": NOW + 3}, True),
+        ({"deletion_at": NOW + 3}, False),
+        ({"ready": False}, False),
+    ],
+)
+def test_the_store(change: dict[str, Any], counted: bool) -> None:
+    made = plan(a_job().replicas(2).running().change(STORE_INDEX, **change).view())
+    assert made.status.restarts.by_cause == ({Cause.STORE_LOST: 1} if counted else {})
+    assert made.status.restarts.counted == 0
+    assert made.status.incarnation == (2 if counted else 1)
+    assert all(act.name == "ner-store" for act in made.actions if isinstance(act, DeletePod | CreateStore))
+
+
+def test_a_new_store_has_a_new_incarnation_and_the_old_workers() -> None:
+    job = a_job().replicas(2).running().without(STORE_INDEX)
+    first = plan(job.view())
+    assert CreateStore("ner-store", 2) in first.actions
+    assert CreateWorker not in map(type, first.actions)
+    job.stored(first.status).pod(a_pod(STORE_INDEX, incarnation=2, ip="10.9.9.9"))
+    sent = [act for act in plan(job.view()).actions if isinstance(act, SendMeet)]
+    assert [act.message for act in sent] == [Meet(2, 2, 2, "10.9.9.9:29400")] * 2
+
+
+def test_a_node_that_is_away_is_given_its_time() -> None:
+    job = a_job().replicas(2).running().node("node-b", ready=False, not_ready_since=NOW - 20)
+    made = plan(job.view())
+    assert made.actions == ()
+    assert made.requeue_after == 10
+    lost = plan(job.view(NOW + 10))
+    assert lost.status.restarts.by_cause == {Cause.NODE_LOST: 1}
+    forced = [act for act in lost.actions if isinstance(act, DeletePod)]
+    assert [(act.uid, act.grace) for act in forced] == [("pod-1-1", 0)]
+
+
+def test_a_pod_that_is_stuck_on_a_lost_node_is_forced_away_whatever_its_grace() -> None:
+    job = a_job().replicas(2).running().node("node-b", ready=False, not_ready_since=NOW - 31)
+    made = plan(job.change(1, deletion_at=NOW + 500).view())
+    assert [(act.uid, act.grace) for act in made.actions if isinstance(act, DeletePod)] == [("pod-1-1", 0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(64, Reason.USER_ERROR), (65, Reason.VOLUME_NOT_SHARED)], ids=["command", "volume"]
+)
+def test_an_exit_code_after_which_no_restart_helps(code: int, reason: Reason) -> None:
+    made = plan(a_job().replicas(2).running().end(1, code, "no file 'trian.py'").view())
+    assert made.status.phase == Phase.FAILED
+    found = made.status.condition("Failed")
+    assert found is not None
+    assert found.reason == reason
+    assert "no file 'trian.py'" in found.message
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 30)], ids=["first", "second", "third", "at most max"]
+)
+def test_the_pause_doubles_with_each_failure_in_the_window(failures: int, seconds: int) -> None:
+    policy = {"maxRestarts": 50, "backoff": {"initial": "1s", "max": "30s"}}
+    job = a_job().replicas(2).spec(failurePolicy=policy).running()
+    recent = tuple(NOW - 60 + i for i in range(failures - 1))
+    job.status(restarts=job.view().status.restarts.model_copy(update={"recent": recent}))
+    made = plan(job.end(1, 1).view())
+    assert made.status.create_after == NOW + seconds
+
+
+def test_the_message_has_the_end_of_the_log() -> None:
+    trace = 'Traceback (most recent call last):\n  File "train.py", line 3\nValueError: boom'
+    made = plan(a_job().replicas(2).spec(failurePolicy={"maxRestarts": 0}).running().end(1, 1, trace).view())
+    found = made.status.condition("Failed")
+    assert found is not None
+    assert found.reason == Reason.BUDGET_SPENT
+    assert "ValueError: boom" in found.message
+    assert "maxRestarts allows 0" in found.message

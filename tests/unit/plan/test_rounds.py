@@ -1,0 +1,97 @@
+"""A process died: counted once for the whole job by the cursor (incarnation, round)."""
+
+from __future__ import annotations
+
+import pytest
+from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
+from dtj_api.status import RoundCursor
+from dtj_api.wire import Release
+from dtj_operator.plan import SendRelease, plan
+from plan_jobs import NOW, a_failure, a_job
+
+
+def _next_round(job, *indices: int, round_: int = 2):
+    for index in indices:
+        job.says(index, round=round_, state=LauncherState.TRAINING)
+    return job
+
+
+def test_peers_that_lost_their_partner_are_one_restart() -> None:
+    job = _next_round(a_job().replicas(3).running(), 0, 1, 2)
+    job.says(0, failures=(a_failure(rank=0, at=NOW - 1.8, message="connection reset"),))
+    job.says(1, failures=(a_failure(rank=1, at=NOW - 2.0, exit_code=-9),))
+    job.says(2, failures=(a_failure(rank=2, at=NOW - 1.9, message="connection reset"),))
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.PROCESS_SIGNAL: 1}
+    assert made.status.counted == RoundCursor(incarnation=1, round=1)
+    assert made.status.incarnation == 1
+    assert made.actions == ()
+    assert "rank 1 on ner-worker-0001 was ended by signal 9 in round 1" in made.status.restarts.last_message
+    again = plan(job.stored(made.status).view(NOW + 10))
+    assert again.status.restarts == made.status.restarts
+
+
+def test_several_rounds_between_two_looks_are_each_counted() -> None:
+    job = _next_round(a_job().replicas(2).running(), 0, 1, round_=4)
+    job.says(0, failures=(a_failure(1), a_failure(2, exit_code=-11), a_failure(3, user_error=True)))
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 2, Cause.PROCESS_SIGNAL: 1}
+    assert made.status.counted.round == 3
+
+
+def test_the_newest_round_is_not_judged_before_its_successor_has_formed() -> None:
+    """Its peers may have lost a pod, and that end belongs to the pod."""
+    job = a_job().replicas(2).running()
+    job.says(0, failures=(a_failure(message="connection reset"),), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {}
+    assert made.status.phase == Phase.RECOVERING
+    lost = plan(job.stored(made.status).end(1, 1).view())
+    assert lost.status.restarts.by_cause == {Cause.POD_FAILED: 1}
+    assert lost.status.incarnation == 2
+
+
+def test_an_error_of_the_user_is_counted_at_once() -> None:
+    job = a_job().replicas(2).running()
+    failure = a_failure(message="ValueError: boom", log_tail="line 1\nline 2", user_error=True)
+    job.says(0, failures=(failure,), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+    degraded = made.status.condition(Condition.DEGRADED)
+    assert degraded is not None
+    assert degraded.reason == Reason.RANK_FAILED
+    assert degraded.message.endswith("ValueError: boom\nline 1\nline 2")
+
+
+def test_failures_of_an_older_incarnation_are_history() -> None:
+    job = a_job().replicas(2).running(incarnation=3)
+    job.says(0, failures=(a_failure(7, incarnation=2, user_error=True),))
+    assert plan(job.view()).status.restarts.by_cause == {}
+
+
+def test_a_peer_that_did_not_notice_is_released() -> None:
+    job = a_job().replicas(2).running()
+    job.says(0, failures=(a_failure(exit_code=-9),), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.actions == (SendRelease("ner-worker-0001", "pod-1-1", "10.0.1.1", Release(1, 1)),)
+
+
+def test_members_that_are_through_come_back_for_one_that_failed() -> None:
+    """They wait at the exit barrier and join no further round of this incarnation."""
+    job = a_job().replicas(2).running()
+    job.says(0, state=LauncherState.DONE)
+    job.says(1, failures=(a_failure(message="disk full"),), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.status.incarnation == 2
+    assert made.status.finished_members == ()
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+
+
+@pytest.mark.parametrize(("age", "failed"), [(3599, True), (3601, False)])
+def test_only_the_window_counts_against_the_budget(age: float, failed: bool) -> None:
+    job = _next_round(a_job().replicas(2).spec(failurePolicy={"maxRestarts": 1, "window": "1h"}).running(), 0, 1)
+    restarts = job.view().status.restarts.model_copy(update={"counted": 1, "recent": (NOW - age,)})
+    job.status(restarts=restarts).says(0, failures=(a_failure(exit_code=-9),))
+    made = plan(job.view())
+    assert (made.status.phase == Phase.FAILED) is failed
+    assert made.status.restarts.counted == 2

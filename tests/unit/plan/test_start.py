@@ -1,0 +1,171 @@
+"""From nothing to running: who asks for what, and in which order."""
+
+from __future__ import annotations
+
+from dtj_api import names
+from dtj_api.names import Condition, LauncherState, Phase, Reason
+from dtj_api.status import JobStatus
+from dtj_api.wire import Meet
+from dtj_operator.observe.view import STORE_INDEX, Children, DryRun
+from dtj_operator.plan import (
+    CreateClaim,
+    CreateKey,
+    CreatePolicy,
+    CreateService,
+    CreateStore,
+    CreateWorker,
+    DryRunWorker,
+    SendMeet,
+    plan,
+    template_hash,
+)
+from plan_jobs import NAME, NOW, a_job, a_pod, a_report, a_template
+
+
+def kinds(made) -> list[type]:
+    return [type(action) for action in made.actions]
+
+
+def test_the_api_server_is_asked_before_anything_is_made() -> None:
+    job = a_job().replicas(3)
+    made = plan(job.view())
+    assert made.actions == (DryRunWorker(template_hash(job.read_spec())),)
+    assert made.urgent
+    assert made.status.phase == Phase.PENDING
+    assert made.status.incarnation == 1
+    assert made.status.members == (0, 1, 2)
+    assert made.status.start_time == made.status.resumed_at == NOW
+
+
+def test_once_admitted_everything_is_made_at_once_and_the_pods_last() -> None:
+    made = plan(a_job().replicas(2).admitted().view())
+    assert kinds(made) == [CreateKey, CreateService, CreatePolicy, CreateStore, CreateWorker, CreateWorker]
+    assert [action.name for action in made.actions][3:] == ["ner-store", "ner-worker-0000", "ner-worker-0001"]
+    assert made.status.is_true(Condition.ADMITTED)
+    assert made.requeue_after is None
+
+
+def test_a_refused_pod_is_a_condition_and_no_loop() -> None:
+    job = a_job().replicas(2)
+    answer = DryRun(template_hash(job.read_spec()), "spec.containers[0].image: Required value", at=NOW - 10)
+    made = plan(job.fields(dry_run=answer).view())
+    assert made.actions == ()
+    assert made.requeue_after == 50
+    admitted = made.status.condition(Condition.ADMITTED)
+    assert admitted is not None
+    assert (admitted.status, admitted.reason) == ("False", Reason.DRY_RUN_REFUSED)
+    assert "spec.containers[0].image: Required value" in admitted.message
+    assert [event.reason for event in made.events] == [Reason.DRY_RUN_REFUSED]
+    again = plan(job.stored(made.status).view(NOW + 20))
+    assert again.events == ()
+    assert kinds(plan(job.stored(made.status).view(NOW + 60))) == [DryRunWorker]
+
+
+def test_an_answer_about_another_template_does_not_count() -> None:
+    made = plan(a_job().fields(dry_run=DryRun("older", at=NOW)).view())
+    assert kinds(made) == [DryRunWorker]
+
+
+def test_a_claim_is_made_from_its_template_only() -> None:
+    volume = {"template": {"spec": {"accessModes": ["ReadWriteMany"]}}}
+    made = plan(a_job().spec(checkpoint={"volume": volume}).admitted().view())
+    assert made.actions[0] == CreateClaim("ner-checkpoint")
+    named = a_job().spec(checkpoint={"volume": {"claimName": "data"}}).admitted()
+    assert CreateClaim not in kinds(plan(named.view()))
+
+
+def test_an_open_network_gets_no_policy() -> None:
+    made = plan(a_job().spec(network={"policy": "Open"}).admitted().view())
+    assert CreatePolicy not in kinds(made)
+
+
+def test_a_child_that_somebody_deleted_is_made_again() -> None:
+    made = plan(a_job().replicas(2).running().fields(children=Children(service=False, key=True, policy=True)).view())
+    assert made.actions == (CreateService(names.service_name(NAME)),)
+
+
+def test_only_missing_workers_are_made() -> None:
+    made = plan(a_job().replicas(3).up().without(1).status(pods=()).view())
+    assert made.actions == (CreateWorker("ner-worker-0001", 1, 1),)
+
+
+def _waiting(job, *indices: int):
+    for index in indices:
+        pod = a_pod(index)
+        job.pod(pod, a_report(pod, incarnation=0, round_=0, state=LauncherState.WAITING, group_rank=-1))
+    return job
+
+
+def test_all_meet_once_the_store_is_ready_and_everybody_has_an_address() -> None:
+    made = plan(_waiting(a_job().replicas(2).up(), 0, 1).view())
+    message = Meet(1, 2, 2, "10.0.0.0:29400")
+    assert made.actions == tuple(SendMeet(a_pod(i).name, a_pod(i).uid, a_pod(i).ip, message) for i in (0, 1))
+    assert made.status.store.address == message.store
+    assert made.urgent
+
+
+def test_nobody_meets_too_early() -> None:
+    job = _waiting(a_job().replicas(2).up(), 0, 1)
+    assert plan(job.change(STORE_INDEX, ready=False).view()).actions == ()
+    job.change(STORE_INDEX, ready=True).change(1, ip="")
+    made = plan(job.view())
+    assert made.actions == ()
+    assert made.status.store.address == ""
+
+
+def test_who_is_there_already_is_not_told_again() -> None:
+    job = a_job().replicas(2).running().says(1, incarnation=0, round=0, state=LauncherState.WAITING)
+    assert [action.pod for action in plan(job.view()).actions] == ["ner-worker-0001"]
+
+
+def test_a_taken_name_is_said_and_left_alone() -> None:
+    job = a_job().replicas(2).admitted().fields(foreign=("Pod/ner-worker-0001",))
+    made = plan(job.view())
+    assert made.actions == ()
+    progressing = made.status.condition(Condition.PROGRESSING)
+    assert progressing is not None
+    assert (progressing.status, progressing.reason) == ("False", Reason.NAME_TAKEN)
+    assert "Pod/ner-worker-0001" in progressing.message
+    assert made.requeue_after == 10
+    other = a_job().replicas(1).admitted().fields(foreign=("Pod/ner-worker-0001",))
+    assert CreateWorker in kinds(plan(other.view()))
+
+
+def test_a_job_of_another_controller_is_not_touched() -> None:
+    job = a_job().spec(managedBy="kueue.x-k8s.io/multikueue").admitted()
+    made = plan(job.view())
+    assert (made.status, made.write, made.actions, made.events) == (JobStatus(), False, (), ())
+
+
+def test_a_job_that_is_being_deleted_is_left_to_the_garbage_collector() -> None:
+    made = plan(a_job().replicas(2).up().fields(deleting=True).view())
+    assert (made.write, made.actions) == (False, ())
+
+
+def test_an_unreadable_spec_is_said_once_and_nothing_is_touched() -> None:
+    job = a_job().replicas(2).running().fields(spec=None, spec_error="spec.workers: required, but missing")
+    made = plan(job.view())
+    assert made.actions == ()
+    admitted = made.status.condition(Condition.ADMITTED)
+    assert admitted is not None
+    assert (admitted.status, admitted.reason) == ("False", Reason.INVALID_SPEC)
+    assert made.status.phase == Phase.RUNNING
+    again = plan(job.stored(made.status).view(NOW + 100))
+    assert (again.write, again.events) == (False, ())
+
+
+def test_a_changed_template_waits_for_the_next_resume() -> None:
+    job = a_job().replicas(2).running()
+    job.template(a_template(nodeSelector={"disk": "fast"}))
+    made = plan(job.view())
+    assert made.actions == ()
+    assert made.status.is_true(Condition.TEMPLATE_CHANGED)
+    back = plan(job.stored(made.status).template(a_template()).view())
+    assert not back.status.is_true(Condition.TEMPLATE_CHANGED)
+
+
+def test_the_hash_of_a_template_is_about_its_content() -> None:
+    first = a_job().template(a_template(hostNetwork=False, nodeSelector={"a": "1", "b": "2"}))
+    second = a_job().template(a_template(nodeSelector={"b": "2", "a": "1"}, hostNetwork=False)).replicas(7)
+    assert template_hash(first.read_spec()) == template_hash(second.read_spec())
+    assert template_hash(first.read_spec()) != template_hash(a_job().read_spec())

@@ -1,0 +1,99 @@
+"""Suspended jobs keep their checkpoint and no pods; the deadline's clock stands still."""
+
+from __future__ import annotations
+
+import pytest
+from dtj_api.names import Condition, Phase, Reason
+from dtj_operator.observe.view import STORE_INDEX
+from dtj_operator.plan import CreateWorker, DeletePod, DryRunWorker, plan
+from plan_jobs import NOW, a_job, a_pod
+
+
+def test_a_job_that_begins_suspended_has_nothing() -> None:
+    made = plan(a_job().replicas(2).spec(suspend=True).view())
+    assert made.actions == ()
+    assert made.status.phase == Phase.SUSPENDED
+    assert made.status.is_true(Condition.SUSPENDED)
+    assert made.status.start_time is None
+    assert made.status.workers.desired == 0
+
+
+def test_workers_leave_with_their_grace_and_the_store_after_them() -> None:
+    job = a_job().replicas(2).running().spec(suspend=True)
+    made = plan(job.view())
+    assert [(act.uid, act.grace) for act in made.actions] == [("pod-0-1", None), ("pod-1-1", None)]
+    assert made.status.phase == Phase.SUSPENDED
+    assert made.status.active_seconds == 100
+    assert made.status.resumed_at is None
+    assert [event.reason for event in made.events] == [Reason.SUSPENDED]
+    job.stored(made.status).change(0, deletion_at=NOW + 120).change(1, deletion_at=NOW + 120)
+    assert plan(job.view()).actions == ()
+    last = plan(job.without(0).without(1).view())
+    assert [act.uid for act in last.actions if isinstance(act, DeletePod)] == ["store-1"]
+    empty = plan(job.without(STORE_INDEX).view())
+    assert empty.actions == ()
+    assert empty.events == ()
+
+
+def test_the_ends_of_pods_that_were_sent_away_are_not_counted() -> None:
+    job = a_job().replicas(2).running().spec(suspend=True)
+    made = plan(job.view())
+    job.stored(made.status).end(0, 143, deletion_at=NOW + 100).without(1)
+    assert plan(job.view()).status.restarts.by_cause == {}
+    resumed = plan(job.spec(suspend=False).view())
+    assert resumed.status.restarts.by_cause == {}
+
+
+def test_a_failure_before_the_suspension_is_counted_all_the_same() -> None:
+    made = plan(a_job().replicas(2).running().end(0, 1).spec(suspend=True).view())
+    assert made.status.restarts.counted == 1
+    assert made.status.phase == Phase.SUSPENDED
+
+
+def test_resume_begins_a_new_incarnation_with_new_pods_and_a_new_start_timeout() -> None:
+    job = a_job().replicas(2).running().spec(suspend=True)
+    job.stored(plan(job.view()).status).spec(suspend=False)
+    made = plan(job.view(NOW + 1000))
+    assert made.status.incarnation == 2
+    assert made.status.resumed_at == NOW + 1000
+    assert made.status.start_time == NOW - 100
+    assert made.status.active_seconds == 100
+    assert not made.status.is_true(Condition.SUSPENDED)
+    assert DryRunWorker in map(type, made.actions)  # A queue may have changed the template meanwhile.
+    admitted = job.stored(made.status).admitted()
+    waiting = plan(admitted.view(NOW + 1001))
+    assert {act.uid for act in waiting.actions if isinstance(act, DeletePod)} == {"pod-0-1", "pod-1-1"}
+    assert CreateWorker not in map(type, waiting.actions)
+    empty = admitted.without(0).without(1).without(STORE_INDEX)
+    made = plan(empty.view(NOW + 1002))
+    assert [act for act in made.actions if isinstance(act, CreateWorker)] == [
+        CreateWorker(a_pod(i).name, i, 2) for i in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suspend", "used", "failures", "phase"),
+    [
+        (True, 100, 9, Phase.SUSPENDED),
+        (False, 100, 9, Phase.FAILED),
+        (False, 99, 9, Phase.FAILED),
+        (False, 99, 0, Phase.RUNNING),
+    ],
+)
+def test_suspended_comes_before_deadline_before_failed(suspend: bool, used: float, failures: int, phase: Phase) -> None:
+    job = a_job().replicas(2).spec(lifecycle={"activeDeadline": "100s"}, failurePolicy={"maxRestarts": 1}).running()
+    restarts = job.view().status.restarts.model_copy(update={"recent": (NOW - 1,) * failures})
+    job.status(resumed_at=NOW - used, restarts=restarts).spec(suspend=suspend)
+    made = plan(job.view())
+    assert made.status.phase == phase
+    if phase == Phase.FAILED:
+        found = made.status.condition(Condition.FAILED)
+        assert found is not None
+        assert found.reason == (Reason.DEADLINE_EXCEEDED if used == 100 else Reason.BUDGET_SPENT)
+
+
+def test_the_deadline_does_not_count_what_was_suspended() -> None:
+    job = a_job().replicas(2).spec(lifecycle={"activeDeadline": "100s"}).running()
+    made = plan(job.status(active_seconds=60.0, resumed_at=NOW - 30).view())
+    assert made.status.phase == Phase.RUNNING
+    assert made.requeue_after == 10
