@@ -76,11 +76,6 @@ class Workers(ApiModel):
         """The fewest workers that training goes on with."""
         return self.replicas if self.min_replicas is None else self.min_replicas
 
-    @property
-    def effective_max(self) -> int:
-        """The most workers that replicas may be scaled to; without maxReplicas, those wanted now."""
-        return self.replicas if self.max_replicas is None else self.max_replicas
-
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min_replicas is not None and self.min_replicas > self.replicas:

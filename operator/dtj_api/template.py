@@ -82,14 +82,14 @@ class _Resources(_Seen):
 
 class _Container(_Seen):
     name: str = Field(min_length=1, max_length=63)
-    command: tuple[str, ...] = Field(default_factory=tuple, max_length=1024)
-    args: tuple[str, ...] = Field(default_factory=tuple, max_length=1024)
-    env: tuple[_Env, ...] = Field(default_factory=tuple, max_length=256, json_schema_extra=rules(RULE_RESERVED))
+    command: list[str] = Field(default_factory=list, max_length=1024)
+    args: list[str] = Field(default_factory=list, max_length=1024)
+    env: list[_Env] = Field(default_factory=list, max_length=256, json_schema_extra=rules(RULE_RESERVED))
     resources: _Resources = Field(default_factory=_Resources)
 
 
 class _PodSpec(_Seen):
-    containers: tuple[_Container, ...] = Field(
+    containers: list[_Container] = Field(
         min_length=1,
         max_length=32,
         json_schema_extra={
@@ -109,7 +109,7 @@ def _check(raw: Any) -> Any:
     try:
         seen = read(_Template, raw, "template")
     except ManifestError as error:
-        raise ValueError(str(error).replace("\n", "; ")) from None
+        raise ValueError("; ".join(line.removeprefix("template.") for line in str(error).splitlines())) from None
     names = [container.name for container in seen.spec.containers]
     if TRAINER_CONTAINER not in names:
         raise ValueError(f"spec.containers: {NO_TRAINER}")
@@ -153,7 +153,11 @@ def command_problem(template: dict[str, Any], built_in: bool) -> str | None:
 
 
 def shared_memory_problem(template: dict[str, Any], shared_memory: str | None) -> str | None:
-    """What is wrong with the size of /dev/shm, or None. A limit that is not a quantity is the dry run's to refuse."""
+    """What is wrong with the size of /dev/shm, or None.
+
+    Raises:
+        ValueError: the memory limit is not a quantity.
+    """
     limit = trainer_container(template).get("resources", {}).get("limits", {}).get("memory")
     if shared_memory is None or limit is None:
         return None
