@@ -39,6 +39,9 @@ def run_rank(start: Start) -> Never:
             print(f"{start.argv[0]}: cannot be run: {error.strerror}", file=sys.stderr)
             sys.exit(126)
     _refresh_seeds()
+    # Its output is a pipe, where lines would wait in a buffer, and be lost when the rank is killed.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         _run(start)
     except SystemExit as error:

@@ -65,7 +65,7 @@ class Settings:
             join_timeout=_seconds(env, Env.JOIN_TIMEOUT, 600.0),
             heartbeat=_seconds(env, Env.HEARTBEAT, 2.0),
             heartbeat_misses=_whole(env, Env.HEARTBEAT_MISSES, 5, least=1),
-            last_call=_seconds(env, Env.LAST_CALL, 1.0),
+            last_call=_seconds(env, Env.LAST_CALL, 1.0, least=0.0),
             grace=_seconds(env, Env.GRACE_SECONDS, 120.0),
         )
 
@@ -84,14 +84,14 @@ def _whole(env: Mapping[str, str], name: str, default: int, *, least: int) -> in
     return int(text)
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(env: Mapping[str, str], name: str, default: float, least: float = 0.001) -> float:
     text = env.get(name) or str(default)
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value < float("inf"):
-        raise BadConfigError(f"{name}: found {text!r}, allowed is a positive number of seconds")
+    if not least <= value < float("inf"):
+        raise BadConfigError(f"{name}: found {text!r}, allowed is a number of seconds, at least {least:g}")
     return value
 
 

@@ -1,0 +1,25 @@
+"""The scripts inside the example manifests are the files beside them, which are linted and run."""
+
+import ast
+import pathlib
+
+import pytest
+import yaml
+
+EXAMPLES = pathlib.Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.parametrize("script", sorted((EXAMPLES / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_the_manifest_carries_the_script_and_runs_it(script):
+    manifest = EXAMPLES / f"{script.stem.replace('_', '-')}.yaml"
+    job, config = yaml.safe_load_all(manifest.read_text())
+    assert config["data"] == {script.name: script.read_text()}
+    assert config["metadata"]["name"] == job["spec"]["workers"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
+    command = job["spec"]["workers"]["template"]["spec"]["containers"][0]["command"]
+    assert command[:2] == ["python", f"/code/{script.name}"]
+
+
+def test_the_plain_script_knows_nothing_of_dtj():
+    tree = ast.parse((EXAMPLES / "scripts/plain_torchrun_script.py").read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert "dtj" not in imported
