@@ -151,11 +151,13 @@ def quantity_bytes(text: str) -> float:
 
 
 def finite(value: Any) -> Any:
-    """None for NaN and infinities, which JSON has no number for."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """A measured number at six significant digits, as people read it; None for NaN and infinities (JSON has none)."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 Measure = Annotated[float | None, BeforeValidator(finite)]
-"""A measured number; absent where nothing, or no finite number, was reported."""
+"""A measured number, rounded; absent where nothing, or no finite number, was reported."""
 Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, min_length=1, max_length=24)]
 """A memory quantity, kept as it was written; `quantity_bytes` gives its size."""

@@ -131,3 +131,8 @@ def test_what_the_schema_takes_has_a_size(text: str) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
 def test_a_measure_that_is_no_number_is_absent(value: float | None) -> None:
     assert TypeAdapter(Measure).validate_python(value) is None
+
+
+@pytest.mark.parametrize(("value", "kept"), [(0.123456789, 0.123457), (31234.5678, 31234.6), (0.0, 0.0), (3, 3)])
+def test_a_measure_is_kept_as_people_read_it(value: float, kept: float) -> None:
+    assert TypeAdapter(Measure).validate_python(value) == kept
