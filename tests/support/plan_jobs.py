@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from dtj_api import names
 from dtj_api.names import Component, LauncherState
@@ -20,8 +20,9 @@ from dtj_operator.observe.view import (
     Reported,
     Terminated,
 )
-from dtj_operator.plan import template_hash
+from dtj_operator.plan import Action, DeletePod, Plan, template_hash
 
+A = TypeVar("A", bound=Action)
 NOW = 1_800_000_000.0
 NAME, NAMESPACE, UID = "ner", "ml", "11111111-2222-3333-4444-555555555555"
 
@@ -230,6 +231,16 @@ class Job:
             **self._fields,
         }
         return JobView(**fields)
+
+
+def of(made: Plan, kind: type[A]) -> list[A]:
+    """The plan's actions of one kind."""
+    return [action for action in made.actions if isinstance(action, kind)]
+
+
+def deleted(made: Plan) -> list[str]:
+    """Uids of the pods that the plan deletes."""
+    return [action.uid for action in of(made, DeletePod)]
 
 
 def a_job() -> Job:

@@ -48,6 +48,11 @@ class Launcher:
     """Its ranks have ended and no new round has formed."""
 
 
+def at(launcher: Launcher) -> tuple[int, int]:
+    """Incarnation and round."""
+    return launcher.incarnation, launcher.round
+
+
 class World:
     """One job and its cluster. `steps` is the work to do; the checkpoint survives pods."""
 
@@ -176,7 +181,8 @@ class World:
             launcher.failures = launcher.failures[-20:]
 
     def _stop(self, uid: str, message: Stop) -> None:
-        if uid in self.launchers and self.pods[uid].phase == "Running":
+        launcher = self.launchers.get(uid)
+        if launcher and launcher.incarnation == message.incarnation and self.pods[uid].phase == "Running":
             self.end_pod(uid, names.ExitCode.DRAINED)
 
     # --- the cluster ------------------------------------------------------------------------------------------------
@@ -224,14 +230,19 @@ class World:
         for uid, each in self.launchers.items():
             if each.state == LauncherState.TRAINING:
                 groups.setdefault((each.incarnation, each.round), []).append(uid)
-        for uids in groups.values():
+        for group, uids in groups.items():
             meet = self.launchers[uids[0]].meet
-            if meet is None or len([uid for uid in uids if self._runs(uid)]) < meet.max_nodes:
+            through = [
+                each
+                for each in self.launchers.values()
+                if (each.incarnation, each.round) == group and each.state == LauncherState.DONE
+            ]
+            if meet is None or len([uid for uid in uids if self._runs(uid)]) + len(through) < meet.max_nodes:
                 continue
             self.step += 1
             if self.step >= self.steps:
-                for uid in uids:
-                    self.launchers[uid].state = LauncherState.DONE
+                # One after the other: the last ones still evaluate and export.
+                self.launchers[uids[0]].state = LauncherState.DONE
 
     def _runs(self, uid: str) -> bool:
         pod = self.pods.get(uid)
@@ -249,7 +260,10 @@ class World:
             return False
         at = (launcher.incarnation, launcher.round)
         for peer, each in self.launchers.items():
-            if (each.incarnation, each.round) != at or each.state != LauncherState.TRAINING or not self._runs(peer):
+            if (each.incarnation, each.round) != at or not self._runs(peer):
+                continue
+            if each.state == LauncherState.DONE:
+                each.state = LauncherState.MEETING  # It comes back for another round.
                 continue
             mine = peer == uid
             delay = 0.0 if mine else 0.1
@@ -268,9 +282,10 @@ class World:
         self.pods[uid] = replace(pod, phase=phase, terminated=ended, ready=False, **fields)
 
     def exit_when_done(self) -> None:
-        """Launchers that are through leave."""
+        """Launchers leave when all of their round are through."""
         for uid, each in list(self.launchers.items()):
-            if each.state == LauncherState.DONE and self._runs(uid):
+            peers = [other for other in self.launchers.values() if (other.incarnation, other.round) == at(each)]
+            if all(peer.state == LauncherState.DONE for peer in peers) and self._runs(uid):
                 self.end_pod(uid, 0)
 
     def vanish(self, uid: str) -> None:

@@ -87,7 +87,9 @@ def _time_to_live(draft: Draft, finished: float) -> None:
 def _stop(draft: Draft, save: bool) -> None:
     for pod in sorted(draft.view.pods, key=lambda each: each.name):
         if _runs(pod):
-            draft.act(SendStop(pod.name, pod.uid, pod.ip, Stop(draft.status.incarnation, save)))
+            said = draft.view.reports.get(pod.uid)
+            incarnation = draft.status.incarnation if said is None else said.report.incarnation
+            draft.act(SendStop(pod.name, pod.uid, pod.ip, Stop(incarnation, save)))
 
 
 def _runs(pod: PodView) -> bool:

@@ -16,6 +16,7 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 from .draft import Draft
 from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
 from .failure_policy import count, note_fatal, pause
+from .rounds import uncounted
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,11 @@ class _Loss:
 
 def count_losses(draft: Draft) -> None:
     """Count the pods that are lost since the last status; begin a new incarnation when the current one has met."""
+    missed = _call_back_finished(draft)
     for node in draft.view.nodes:
         if not node.ready and node.not_ready_since is not None and away(node, draft.now) < NODE_TOLERANCE:
             draft.wake(node.not_ready_since + NODE_TOLERANCE)
     losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
-    if not losses:
-        return
     for place, loss in enumerate(losses):
         # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
         aftermath = not draft.met and loss.incarnation < draft.status.incarnation
@@ -46,8 +46,19 @@ def count_losses(draft: Draft) -> None:
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
         draft.tell("Warning", reason, message)
         draft.trouble = (reason, message)
-    if draft.met and any(loss.index == STORE_INDEX or loss.index in draft.status.members for loss in losses):
+    lost = {*missed, *(loss.index for loss in losses)}
+    if draft.met and lost & {STORE_INDEX, *draft.status.members}:
         draft.begin_incarnation(draft.next_members())
+
+
+def _call_back_finished(draft: Draft) -> set[int]:
+    """Members that were through and have gone, once a peer failed: no round forms without them."""
+    finished = draft.status.finished_members
+    if not finished or not uncounted(draft):
+        return set()
+    there = tuple(index for index in finished if draft.reachable(index))
+    draft.set(finished_members=there)
+    return {*finished} - {*there}
 
 
 def _lost_workers(draft: Draft) -> list[_Loss]:

@@ -12,7 +12,6 @@ from dtj_api.status import StoreStatus
 from dtj_api.wire import Meet, Release
 
 from .actions import SendMeet, SendRelease
-from .conditions import blind_workers
 from .draft import Draft
 from .rounds import uncounted
 
@@ -24,8 +23,6 @@ def meet(draft: Draft) -> None:
     """Send each member of the incarnation to its store, or release those that wait in vain."""
     store = draft.store
     members = [index for index in draft.status.members if index not in draft.status.finished_members]
-    if blind_workers(draft) and not draft.met:
-        return
     here = store is not None and draft.alive(store) and bool(store.ip) and (store.ready or draft.met)
     if store is None or not here or not all(draft.reachable(index) for index in members):
         _release_survivors(draft)

@@ -22,6 +22,7 @@ from .losses import count_losses
 from .meeting import meet
 from .phase import decide_phase
 from .progress import EVERY, note_figures
+from .rendezvous import meet_again
 from .rounds import count_rounds
 from .success import all_finished, note_finished
 from .suspend import resume, suspend
@@ -76,6 +77,7 @@ def _steer(draft: Draft) -> None:
     # What the job needs.
     if not admit(draft):
         return
+    meet_again(draft)
     resize(draft)
     if taken_names(draft):
         draft.wake(draft.now + TAKEN_RETRY)

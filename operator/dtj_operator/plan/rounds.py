@@ -26,10 +26,6 @@ def count_rounds(draft: Draft) -> None:
         draft.set(counted=RoundCursor(incarnation=draft.status.incarnation, round=number))
         draft.tell("Warning", Reason.RANK_FAILED, message)
         draft.trouble = (Reason.RANK_FAILED, message)
-        if draft.status.finished_members and number >= _newest(draft):
-            # Members that are through wait at the exit barrier and never join another round of this incarnation.
-            draft.begin_incarnation(draft.next_members())
-            return
 
 
 def uncounted(draft: Draft) -> dict[int, tuple[str, Failure]]:
@@ -58,7 +54,7 @@ def describe(pod: str, failure: Failure) -> str:
 
 
 def _certain(draft: Draft, number: int) -> bool:
-    if number < _newest(draft) or draft.status.finished_members:
+    if number < _newest(draft):
         return True
     return any(
         failure.round == number and failure.incarnation == draft.status.incarnation and failure.user_error

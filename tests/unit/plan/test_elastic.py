@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from plan_jobs import NOW, a_job, a_pod, a_report, deleted, of
+
 from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import SaveRequest
 from dtj_api.wire import Meet, Save
-from dtj_operator.plan import CreateWorker, DeletePod, SendMeet, SendSave, plan
-from plan_jobs import NOW, a_job, a_pod, a_report
+from dtj_operator.plan import CreateWorker, SendMeet, SendSave, plan
 
 CHECKPOINT = {"volume": {"claimName": "data"}}
 
@@ -37,7 +38,7 @@ def test_once_the_newcomer_stands_ready_all_save_first() -> None:
     made = plan(job.view())
     save = made.status.save
     assert save is not None
-    assert [(act.uid, act.message) for act in made.actions] == [(f"pod-{i}-1", Save(1, save.id)) for i in (0, 1)]
+    assert [(act.uid, act.message) for act in of(made, SendSave)] == [(f"pod-{i}-1", Save(1, save.id)) for i in (0, 1)]
     assert made.status.phase == Phase.RESIZING
     assert made.status.incarnation == 1
     assert made.urgent
@@ -49,7 +50,7 @@ def test_once_the_newcomer_stands_ready_all_save_first() -> None:
     assert second.status.phase == Phase.RESIZING
     assert second.status.restarts.by_cause == {Cause.RESIZE: 1}
     assert second.status.restarts.counted == 0
-    assert [act.message for act in second.actions if isinstance(act, SendMeet)] == [Meet(2, 3, 3, "10.0.0.0:29400")] * 3
+    assert [act.message for act in of(second, SendMeet)] == [Meet(2, 3, 3, "10.0.0.0:29400")] * 3
 
 
 def test_a_save_that_does_not_come_is_not_waited_for_for_ever() -> None:
@@ -74,8 +75,8 @@ def test_scaling_down_saves_then_lets_the_last_ones_go() -> None:
     job.stored(first.status).says(1, last_save=save.id)
     second = plan(job.view())
     assert second.status.members == (0, 1)
-    assert [act.uid for act in second.actions if isinstance(act, DeletePod)] == ["pod-2-1"]
-    assert [act.uid for act in second.actions if isinstance(act, SendMeet)] == ["pod-0-1", "pod-1-1"]
+    assert deleted(second) == ["pod-2-1"]
+    assert [act.uid for act in of(second, SendMeet)] == ["pod-0-1", "pod-1-1"]
     third = plan(job.stored(second.status).without(2).view())
     assert third.status.restarts == second.status.restarts
 
@@ -88,7 +89,7 @@ def test_a_change_of_mind_costs_nothing() -> None:
     assert back.status.incarnation == 1
     assert back.status.restarts.by_cause == {}
     assert back.status.phase == Phase.RUNNING
-    assert [act.uid for act in back.actions if isinstance(act, DeletePod)] == ["pod-2-1"]
+    assert deleted(back) == ["pod-2-1"]
 
 
 def test_newcomers_wait_for_each_other_but_not_for_ever() -> None:
@@ -107,7 +108,7 @@ def test_fewer_are_wanted_while_nobody_trains() -> None:
     job = a_job().replicas(3, least=1).up().change(2, phase="Pending", ip="", node="").replicas(2, least=1)
     made = plan(job.view())
     assert made.status.members == (0, 1)
-    assert [act.uid for act in made.actions if isinstance(act, DeletePod)] == ["pod-2-1"]
+    assert deleted(made) == ["pod-2-1"]
     assert made.status.restarts.by_cause == {}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from plan_jobs import NOW, a_job, deleted, of
+
 from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.wire import Progress, Stop
 from dtj_operator.observe.view import STORE_INDEX
-from dtj_operator.plan import CreateWorker, DeleteJob, DeletePod, SendStop, plan
-from plan_jobs import NOW, a_job
+from dtj_operator.plan import CreateWorker, DeleteJob, SendStop, plan
 
 
 def _done(job, *indices: int):
@@ -53,7 +54,7 @@ def test_who_ended_in_an_older_incarnation_is_needed_again() -> None:
     job.status(incarnation=2, store=job.view().status.store)
     made = plan(job.view())
     assert made.status.phase != Phase.SUCCEEDED
-    assert [act.uid for act in made.actions if isinstance(act, DeletePod)] == ["pod-0-1"]
+    assert deleted(made) == ["pod-0-1"]
     assert made.status.restarts.by_cause == {}
     later = plan(job.stored(made.status).without(0).view())
     assert CreateWorker("ner-worker-0000", 0, 2) in later.actions
@@ -63,10 +64,9 @@ def test_a_job_that_is_given_up_stops_its_workers() -> None:
     job = a_job().replicas(2).spec(failurePolicy={"maxRestarts": 0}).running().end(1, 1, "boom")
     made = plan(job.view())
     assert made.status.phase == Phase.FAILED
-    assert [(act.uid, act.message) for act in made.actions] == [("pod-0-1", Stop(2, save=False))]
-    assert isinstance(made.actions[0], SendStop)
+    assert [(act.uid, act.message) for act in of(made, SendStop)] == [("pod-0-1", Stop(1, save=False))]
     late = a_job().replicas(1).spec(lifecycle={"activeDeadline": "50s"}).running()
-    assert [act.message for act in plan(late.view()).actions] == [Stop(1, save=True)]
+    assert [act.message for act in of(plan(late.view()), SendStop)] == [Stop(1, save=True)]
 
 
 def _finished(phase: Phase, keep: str, **lifecycle: str):
@@ -77,7 +77,7 @@ def _finished(phase: Phase, keep: str, **lifecycle: str):
 
 @pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED])
 @pytest.mark.parametrize(
-    ("keep", "after", "deleted"),
+    ("keep", "after", "gone"),
     [
         ("Running", 1, set()),
         ("Running", 30, {"pod-2-1"}),
@@ -86,22 +86,22 @@ def _finished(phase: Phase, keep: str, **lifecycle: str):
         ("None", 30, set()),
     ],
 )
-def test_clean_pods(phase: Phase, keep: str, after: float, deleted: set[str]) -> None:
+def test_clean_pods(phase: Phase, keep: str, after: float, gone: set[str]) -> None:
     made = plan(_finished(phase, keep).view(NOW + after))
-    assert {act.uid for act in made.actions if isinstance(act, DeletePod)} == deleted
-    stops = [act.uid for act in made.actions if isinstance(act, SendStop)]
+    assert set(deleted(made)) == gone
+    stops = [act.uid for act in of(made, SendStop)]
     assert stops == (["pod-2-1"] if phase == Phase.FAILED else [])
 
 
 @pytest.mark.parametrize("keep", ["Running", "All", "None"])
 def test_the_store_goes_when_nobody_runs(keep: str) -> None:
     job = _finished(Phase.SUCCEEDED, keep).end(2, 0)
-    assert "store-1" in {act.uid for act in plan(job.view(NOW + 1)).actions if isinstance(act, DeletePod)}
+    assert "store-1" in set(deleted(plan(job.view(NOW + 1))))
 
 
 def test_a_pod_that_never_ran_does_not_start_after_the_end() -> None:
     job = _finished(Phase.FAILED, "None").change(2, phase="Pending", ip="")
-    assert [act.uid for act in plan(job.view(NOW + 1)).actions if isinstance(act, DeletePod)] == ["pod-2-1"]
+    assert deleted(plan(job.view(NOW + 1))) == ["pod-2-1"]
 
 
 @pytest.mark.parametrize(("after", "goes"), [(59, False), (60, True)])

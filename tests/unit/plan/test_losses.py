@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plan_jobs import NOW, a_job, a_pod, a_report, failed, of
+
 from dtj_api.names import Cause, LauncherState, Phase, Reason
 from dtj_api.wire import Meet, Release
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import CreateStore, CreateWorker, DeletePod, SendMeet, SendRelease, plan
-from plan_jobs import NOW, a_job, a_pod, a_report, failed
 
 CAUSES: list[tuple[str, dict[str, Any], Cause]] = [
     ("exit 1", {"code": 1}, Cause.POD_FAILED),
@@ -53,7 +54,7 @@ def test_a_pod_that_the_kubelet_refuses_is_excused_and_made_anew_after_a_pause(r
 def test_a_dead_pod_is_replaced_only_when_its_object_is_gone() -> None:
     job = a_job().replicas(2).running().end(1, 143, disruption="EvictionByEvictionAPI")
     made = plan(job.view())
-    assert [(type(act), act.uid) for act in made.actions if isinstance(act, DeletePod)] == [(DeletePod, "pod-1-1")]
+    assert [(type(act), act.uid) for act in of(made, DeletePod)] == [(DeletePod, "pod-1-1")]
     assert CreateWorker not in map(type, made.actions)
     second = plan(job.stored(made.status).without(1).view())
     assert CreateWorker("ner-worker-0001", 1, 2) in second.actions
@@ -92,7 +93,7 @@ def test_survivors_are_released_at_once_and_meet_when_the_replacement_has_an_add
     job.pod(new, a_report(new, incarnation=0, round_=0, state=LauncherState.WAITING))
     made = plan(job.view())
     expected = Meet(2, 2, 2, "10.0.0.0:29400")
-    assert [(act.uid, act.message) for act in made.actions] == [("pod-0-1", expected), ("pod-1-2", expected)]
+    assert [(act.uid, act.message) for act in of(made, SendMeet)] == [("pod-0-1", expected), ("pod-1-2", expected)]
 
 
 def test_pods_that_end_together_are_one_charge_and_one_incarnation() -> None:
@@ -150,7 +151,7 @@ def test_a_new_store_has_a_new_incarnation_and_the_old_workers() -> None:
     assert CreateStore("ner-store", 2) in first.actions
     assert CreateWorker not in map(type, first.actions)
     job.stored(first.status).pod(a_pod(STORE_INDEX, incarnation=2, ip="10.9.9.9"))
-    sent = [act for act in plan(job.view()).actions if isinstance(act, SendMeet)]
+    sent = of(plan(job.view()), SendMeet)
     assert [act.message for act in sent] == [Meet(2, 2, 2, "10.9.9.9:29400")] * 2
 
 
@@ -161,14 +162,14 @@ def test_a_node_that_is_away_is_given_its_time() -> None:
     assert made.requeue_after == 10
     lost = plan(job.view(NOW + 10))
     assert lost.status.restarts.by_cause == {Cause.NODE_LOST: 1}
-    forced = [act for act in lost.actions if isinstance(act, DeletePod)]
+    forced = of(lost, DeletePod)
     assert [(act.uid, act.grace) for act in forced] == [("pod-1-1", 0)]
 
 
 def test_a_pod_that_is_stuck_on_a_lost_node_is_forced_away_whatever_its_grace() -> None:
     job = a_job().replicas(2).running().node("node-b", ready=False, not_ready_since=NOW - 31)
     made = plan(job.change(1, deletion_at=NOW + 500).view())
-    assert [(act.uid, act.grace) for act in made.actions if isinstance(act, DeletePod)] == [("pod-1-1", 0)]
+    assert [(act.uid, act.grace) for act in of(made, DeletePod)] == [("pod-1-1", 0)]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from plan_jobs import NOW, a_failure, a_job
+
 from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Release
 from dtj_operator.plan import SendRelease, plan
-from plan_jobs import NOW, a_failure, a_job
 
 
 def _next_round(job, *indices: int, round_: int = 2):
@@ -76,15 +77,28 @@ def test_a_peer_that_did_not_notice_is_released() -> None:
     assert made.actions == (SendRelease("ner-worker-0001", "pod-1-1", "10.0.1.1", Release(1, 1)),)
 
 
+def _one_through_one_failed():
+    job = a_job().replicas(2).running().status(finished_members=(0,)).says(0, state=LauncherState.DONE)
+    return job.says(1, failures=(a_failure(message="disk full"),), state=LauncherState.MEETING)
+
+
 def test_members_that_are_through_come_back_for_one_that_failed() -> None:
-    """They wait at the exit barrier and join no further round of this incarnation."""
-    job = a_job().replicas(2).running()
-    job.says(0, state=LauncherState.DONE)
-    job.says(1, failures=(a_failure(message="disk full"),), state=LauncherState.MEETING)
+    """They wait for the others, and join the next round of this incarnation."""
+    waiting = plan(_one_through_one_failed().view())
+    assert waiting.status.finished_members == (0,)
+    assert waiting.status.restarts.by_cause == {}
+    job = _next_round(_one_through_one_failed(), 0, 1)
     made = plan(job.view())
+    assert made.status.finished_members == ()
+    assert made.status.incarnation == 1
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+
+
+def test_a_member_that_was_through_and_has_gone_is_missed_when_another_one_fails() -> None:
+    made = plan(_one_through_one_failed().without(0).view())
     assert made.status.incarnation == 2
     assert made.status.finished_members == ()
-    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+    assert made.status.restarts.by_cause == {Cause.GONE: 1}
 
 
 @pytest.mark.parametrize(("age", "failed"), [(3599, True), (3601, False)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from plan_jobs import NAME, NOW, a_job, a_pod, a_report, a_template, of
+
 from dtj_api import names
 from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.status import JobStatus
@@ -19,7 +21,6 @@ from dtj_operator.plan import (
     plan,
     template_hash,
 )
-from plan_jobs import NAME, NOW, a_job, a_pod, a_report, a_template
 
 
 def kinds(made) -> list[type]:
@@ -40,7 +41,7 @@ def test_the_api_server_is_asked_before_anything_is_made() -> None:
 def test_once_admitted_everything_is_made_at_once_and_the_pods_last() -> None:
     made = plan(a_job().replicas(2).admitted().view())
     assert kinds(made) == [CreateKey, CreateService, CreatePolicy, CreateStore, CreateWorker, CreateWorker]
-    assert [action.name for action in made.actions][3:] == ["ner-store", "ner-worker-0000", "ner-worker-0001"]
+    assert [act.name for act in of(made, CreateWorker)] == ["ner-worker-0000", "ner-worker-0001"]
     assert made.status.is_true(Condition.ADMITTED)
     assert made.requeue_after is None
 
@@ -115,7 +116,7 @@ def test_nobody_meets_too_early() -> None:
 
 def test_who_is_there_already_is_not_told_again() -> None:
     job = a_job().replicas(2).running().says(1, incarnation=0, round=0, state=LauncherState.WAITING)
-    assert [action.pod for action in plan(job.view()).actions] == ["ner-worker-0001"]
+    assert [act.pod for act in of(plan(job.view()), SendMeet)] == ["ner-worker-0001"]
 
 
 def test_a_taken_name_is_said_and_left_alone() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from plan_jobs import NOW, a_job, a_pod, deleted, of
+
 from dtj_api.names import Condition, Phase, Reason
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import CreateWorker, DeletePod, DryRunWorker, plan
-from plan_jobs import NOW, a_job, a_pod
 
 
 def test_a_job_that_begins_suspended_has_nothing() -> None:
@@ -21,7 +22,7 @@ def test_a_job_that_begins_suspended_has_nothing() -> None:
 def test_workers_leave_with_their_grace_and_the_store_after_them() -> None:
     job = a_job().replicas(2).running().spec(suspend=True)
     made = plan(job.view())
-    assert [(act.uid, act.grace) for act in made.actions] == [("pod-0-1", None), ("pod-1-1", None)]
+    assert [(act.uid, act.grace) for act in of(made, DeletePod)] == [("pod-0-1", None), ("pod-1-1", None)]
     assert made.status.phase == Phase.SUSPENDED
     assert made.status.active_seconds == 100
     assert made.status.resumed_at is None
@@ -29,7 +30,7 @@ def test_workers_leave_with_their_grace_and_the_store_after_them() -> None:
     job.stored(made.status).change(0, deletion_at=NOW + 120).change(1, deletion_at=NOW + 120)
     assert plan(job.view()).actions == ()
     last = plan(job.without(0).without(1).view())
-    assert [act.uid for act in last.actions if isinstance(act, DeletePod)] == ["store-1"]
+    assert deleted(last) == ["store-1"]
     empty = plan(job.without(STORE_INDEX).view())
     assert empty.actions == ()
     assert empty.events == ()
@@ -62,13 +63,11 @@ def test_resume_begins_a_new_incarnation_with_new_pods_and_a_new_start_timeout()
     assert DryRunWorker in map(type, made.actions)  # A queue may have changed the template meanwhile.
     admitted = job.stored(made.status).admitted()
     waiting = plan(admitted.view(NOW + 1001))
-    assert {act.uid for act in waiting.actions if isinstance(act, DeletePod)} == {"pod-0-1", "pod-1-1"}
+    assert set(deleted(waiting)) == {"pod-0-1", "pod-1-1"}
     assert CreateWorker not in map(type, waiting.actions)
     empty = admitted.without(0).without(1).without(STORE_INDEX)
     made = plan(empty.view(NOW + 1002))
-    assert [act for act in made.actions if isinstance(act, CreateWorker)] == [
-        CreateWorker(a_pod(i).name, i, 2) for i in (0, 1)
-    ]
+    assert of(made, CreateWorker) == [CreateWorker(a_pod(i).name, i, 2) for i in (0, 1)]
 
 
 @pytest.mark.parametrize(
