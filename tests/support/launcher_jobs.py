@@ -1,10 +1,13 @@
 """A local job for tests: real launchers whose output is a file, and what tests want to wait for."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import sys
 import time
+
+import pytest
 
 from dtj_api.wire import Report
 from dtj_trainer.launch.local_job import LocalJob, Worker
@@ -102,3 +105,27 @@ def is_alive(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """The process that launchers are forked from: one import of torch for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        one = Nursery()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def start(tmp_path, nursery, request):
+    """Start a job: `start(workers, "script.py", *args, env=..., ...)`, the script from `scripts` beside the test."""
+    scripts = request.path.parent / "scripts"
+    with contextlib.ExitStack() as stack:
+
+        def begin(workers, *words, meet=True, **options) -> Job:
+            command = ["python", str(scripts / words[0]), *words[1:]] if words[0].endswith(".py") else list(words)
+            job = stack.enter_context(Job(tmp_path, nursery, command, **options))
+            return job.begin(workers, meet=meet)
+
+        yield begin

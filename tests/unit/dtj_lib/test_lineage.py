@@ -1,0 +1,219 @@
+"""Only the chain is ever restored: nothing that a process writes after its job has moved on, and nothing torn."""
+
+import json
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dtj.lineage import STATE_FILE, Checkpoint, Lineage, StaleError
+
+
+def publish(lineage: Lineage, step: int, text: str = "") -> Path:
+    path = lineage.path(step)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / STATE_FILE).write_text(json.dumps({"step": step, "text": text}))
+    return path
+
+
+def name(path: Path | None) -> str | None:
+    return path.name if path else None
+
+
+@pytest.fixture
+def incarnation(tmp_path):
+    return lambda number, job="a": Lineage(tmp_path, job, number)
+
+
+def test_a_new_job_begins_anew(incarnation, tmp_path):
+    assert incarnation(1).begin() is None
+    assert json.loads((tmp_path / "lineage/1").read_text()) == {"restored": None}
+
+
+def test_a_restart_within_an_incarnation_sees_what_it_saved(incarnation):
+    one = incarnation(1)
+    one.begin()
+    publish(one, 20)
+    publish(one, 100)
+    assert name(one.begin()) == "step-100.i1"
+
+
+def test_what_a_zombie_writes_is_never_restored(incarnation):
+    one, two, three = map(incarnation, (1, 2, 3))
+    one.begin()
+    publish(one, 20)
+    assert name(two.begin()) == "step-20.i1"
+    publish(one, 40)
+    assert name(two.begin()) == "step-20.i1"
+    publish(two, 30)
+    publish(one, 60)
+    assert name(three.begin()) == "step-30.i2"
+    publish(two, 50)
+    assert name(three.begin()) == "step-30.i2"
+
+
+def test_an_incarnation_that_saved_nothing_hands_on_what_it_restored(incarnation):
+    one = incarnation(1)
+    one.begin()
+    publish(one, 20)
+    for number in (2, 3, 7):
+        assert name(incarnation(number).begin()) == "step-20.i1"
+
+
+def test_a_zombie_is_told_that_it_is_one(incarnation):
+    incarnation(1).begin()
+    incarnation(2).begin()
+    with pytest.raises(StaleError, match="incarnation 2 has begun"):
+        incarnation(1).begin()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"step": 41}'])
+def test_a_torn_checkpoint_is_passed_over(incarnation, content):
+    one = incarnation(1)
+    one.begin()
+    publish(one, 20)
+    torn = publish(one, 40)
+    (torn / STATE_FILE).unlink() if content is None else (torn / STATE_FILE).write_text(content)
+    assert name(incarnation(2).begin()) == "step-20.i1"
+
+
+def test_a_checkpoint_that_the_caller_refuses_is_passed_over(incarnation):
+    one = incarnation(1)
+    one.begin()
+    publish(one, 20)
+    publish(one, 40)
+    two = incarnation(2)
+    assert name(two.begin(lambda path: "40" not in path.name)) == "step-20.i1"
+    # The choice is fixed: mended or not, the later one is off the chain now.
+    assert name(two.begin()) == "step-20.i1"
+
+
+def test_a_later_job_goes_on_in_the_folder_of_an_earlier_one(incarnation, tmp_path):
+    for number in (1, 2, 3):
+        incarnation(number).begin()
+    publish(incarnation(3), 70)
+    later = incarnation(1, job="b")
+    assert name(later.begin()) == "step-70.i3"
+    assert later.path(80).name == "step-80.i4"
+    # The earlier job's pods may still run; they are zombies now.
+    publish(incarnation(3), 90)
+    assert name(incarnation(2, job="b").begin()) == "step-70.i3"
+
+
+def test_of_many_that_begin_at_once_all_get_the_same(tmp_path):
+    one = Lineage(tmp_path, "a", 1)
+    one.begin()
+    publish(one, 10)
+    found, barrier = [], threading.Barrier(8)
+
+    def begin(index):
+        lineage = Lineage(tmp_path, "a", 2)
+        barrier.wait()
+        found.append(name(lineage.begin(lambda _: index % 2 == 0)))
+
+    threads = [threading.Thread(target=begin, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    restored = json.loads((tmp_path / "lineage/2").read_text())["restored"]
+    # Whoever was first has fixed it; nobody sees more than that, and no temporary file is left.
+    assert all(one in (restored, None) for one in found)
+    assert [path.name for path in (tmp_path / "lineage").iterdir() if path.name.startswith(".")] == []
+
+
+def test_pruning_keeps_the_newest_on_the_chain_and_removes_what_is_off_it(incarnation):
+    one, two = map(incarnation, (1, 2))
+    one.begin()
+    for step in (10, 20, 30):
+        publish(one, step)
+    two.begin()
+    publish(one, 40)
+    publish(two, 50)
+    assert {path.name for path in two.prune(2)} == {"step-10.i1", "step-20.i1", "step-40.i1"}
+    assert {path.name for path in two.prune(1)} == {"step-10.i1", "step-20.i1", "step-30.i1", "step-40.i1"}
+
+
+@pytest.mark.parametrize(
+    "text", ["step-1", "step-1.i", "step-x.i1", "step-1.i1.bad", ".draft-1.ab", "LATEST", "xstep-1.i1"]
+)
+def test_other_names_are_no_checkpoints(text):
+    assert Checkpoint.parse(text) is None
+    assert Checkpoint.parse("step-12.i3") == Checkpoint(3, 12)
+
+
+class History(RuleBasedStateMachine):
+    """Incarnations come and go, old ones keep writing, checkpoints are torn: the newest live one is restored."""
+
+    def __init__(self):
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="dtj-lineage-"))
+        self.current = 0
+        self.live: list[str] = []
+        """Names of what the living have published, oldest first; torn ones are taken out."""
+        self.last: dict[int, int] = {}
+        """The last step that each incarnation has published or restored."""
+
+    def teardown(self):
+        shutil.rmtree(self.root)
+
+    def lineage(self, number: int) -> Lineage:
+        return Lineage(self.root, "job", number)
+
+    @initialize()
+    def first(self):
+        self.new_incarnation(1)
+
+    @rule(skipped=st.integers(1, 3))
+    def new_incarnation(self, skipped):
+        self.current += skipped
+        found = name(self.lineage(self.current).begin())
+        assert found == (self.live[-1] if self.live else None)
+        step = Checkpoint.parse(found).step if found else 0
+        self.last[self.current] = step
+
+    @rule()
+    def restart_in_place(self):
+        found = name(self.lineage(self.current).begin())
+        assert found == (self.live[-1] if self.live else None)
+        self.last[self.current] = Checkpoint.parse(found).step if found else 0
+
+    @rule(steps=st.integers(1, 30), keep=st.integers(1, 3))
+    def save(self, steps, keep):
+        lineage = self.lineage(self.current)
+        step = self.last[self.current] + steps
+        path = publish(lineage, step)
+        self.last[self.current] = step
+        self.live = [one for one in self.live if one != path.name] + [path.name]
+        for old in lineage.prune(keep):
+            assert old.name not in self.live[-keep:]
+            shutil.rmtree(old)
+        self.live = self.live[-keep:]
+
+    @precondition(lambda self: len(self.last) > 1)
+    @rule(data=st.data(), steps=st.integers(1, 100))
+    def zombie_saves(self, data, steps):
+        zombie = data.draw(st.sampled_from([number for number in self.last if number != self.current]))
+        # All ranks of an incarnation publish together, so a zombie only ever goes on from its last publication.
+        self.last[zombie] += steps
+        publish(self.lineage(zombie), self.last[zombie])
+
+    @precondition(lambda self: len(self.live) > 1)
+    @rule()
+    def newest_is_torn(self):
+        torn = self.live.pop()
+        (self.root / "checkpoints" / torn / STATE_FILE).write_text("{")
+
+    @invariant()
+    def the_living_are_there(self):
+        there = {path.name for path in (self.root / "checkpoints").glob("step-*")}
+        assert set(self.live) <= there
+
+
+TestHistory = History.TestCase
+TestHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
