@@ -189,6 +189,13 @@ def test_a_killed_node_takes_its_containers_with_it_and_cuts_no_other_off(cluste
     assert dying
     assert staying
 
+    # Not taken from a port, which would change it under the other nodes when that port's node dies.
+    state = cluster.paths.load()
+    assert state is not None
+    assert state.network is not None
+    bridge = Path("/sys/class/net", network.Network(state.network).bridge)
+    assert (bridge / "addr_assign_type").read_text() == "3\n"
+
     cluster.kill_node("node-1")
     try:
         assert not any(process.alive() for process in dying)

@@ -115,3 +115,61 @@ CAPABILITIES = [
 @pytest.mark.parametrize(("effective", "missing"), CAPABILITIES)
 def test_missing_capabilities_are_named(effective, missing):
     assert preflight.missing_capabilities(f"Name:\tx\nCapEff:\t{effective}\nCapBnd:\t0\n") == missing
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A kernel parameter and a folder that a kubelet changed and made, as `down` finds them."""
+    parameter, folder = tmp_path / "sys" / "vm" / "overcommit_memory", tmp_path / "cni"
+    parameter.parent.mkdir(parents=True)
+    parameter.write_text("1")
+    folder.mkdir()
+    monkeypatch.setattr(preflight, "_SYSCTL", tmp_path / "sys")
+    return parameter, folder
+
+
+def of_nodes(name, folder, **changes):
+    return state(name=name, network=0, kernel={"vm/overcommit_memory": "0"}, folders=[str(folder)], **changes)
+
+
+def test_the_machine_gets_back_what_the_kubelets_changed(paths, machine):
+    parameter, folder = machine
+
+    clean.restore_machine(paths, of_nodes("one", folder))
+
+    assert parameter.read_text() == "0"
+    assert not folder.exists()
+
+
+def test_a_folder_that_somebody_filled_meanwhile_stays(paths, machine):
+    _, folder = machine
+    (folder / "theirs").touch()
+
+    clean.restore_machine(paths, of_nodes("one", folder))
+
+    assert (folder / "theirs").exists()
+
+
+@pytest.mark.parametrize(("boot", "handed_back"), [(None, "1"), ("an earlier boot", "0")])
+def test_the_last_cluster_with_nodes_hands_the_machine_back(paths, machine, boot, handed_back):
+    parameter, folder = machine
+    other = Paths.of("other")
+    other.save(of_nodes("other", folder, boot=boot or boot_id()))
+
+    clean.restore_machine(paths, of_nodes("one", folder))
+
+    assert parameter.read_text() == handed_back
+
+
+def test_a_second_cluster_remembers_the_machine_as_the_first_one_found_it(paths, machine, monkeypatch):
+    _, folder = machine
+    monkeypatch.setattr(preflight, "kernel_settings", lambda: {"vm/overcommit_memory": "1"})
+    monkeypatch.setattr(preflight, "missing_folders", list)
+    monkeypatch.setattr(network, "in_use", list)
+    Paths.of("first").save(of_nodes("first", folder))
+
+    second = clean.take_from_machine(paths, state(name="one"))
+
+    assert second.kernel == {"vm/overcommit_memory": "0"}
+    assert second.folders == [str(folder)]
+    assert second.network == 1

@@ -70,6 +70,20 @@ def test_a_place_too_deep_for_a_socket_is_refused(monkeypatch):
         Paths.of("one").check_for_nodes()
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"nodes": 99}, r"--nodes: 99 is not allowed: .*less than or equal to 32"),
+        ({"nodes": -1}, r"--nodes: -1 is not allowed: .*greater than or equal to 0"),
+        ({"fake_nodes": 10**6}, r"--fake-nodes: 1000000 is not allowed"),
+        ({"client_qps": 0}, r"--client-qps: 0 is not allowed"),
+    ],
+)
+def test_a_number_out_of_range_is_named_with_what_is_allowed(values, message):
+    with pytest.raises(ClusterError, match=message):
+        Options.checked(**values)
+
+
 def test_only_one_command_at_a_time_works_on_a_cluster():
     paths = Paths.of("one")
     with paths.locked(), pytest.raises(ClusterError, match="another command is at work"), Paths.of("one").locked():

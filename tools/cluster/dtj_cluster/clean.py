@@ -97,20 +97,30 @@ def clear(paths: Paths, state: State) -> None:
                 network.run("ip", "link", "delete", link, check=False)
         network.registry_rule_down(Network(state.network))
         cgroups.remove(state.name)
-        _restore_machine(paths, state)
+        restore_machine(paths, state)
     _remove_run_files(paths)
 
 
-def _restore_machine(paths: Paths, state: State) -> None:
-    """Put back what the kubelets changed, unless nodes of another cluster still run: the last one down hands it
-    back.
-    """
-    others = [
-        other
-        for one in clusters()
-        if one != paths and (other := one.load()) is not None and other.network is not None and other.boot == boot_id()
-    ]
-    if not others:
+def neighbours(paths: Paths) -> list[State]:
+    """The other clusters of this user that have nodes and were started in this boot."""
+    states = [one.load() for one in clusters() if one != paths]
+    return [one for one in states if one is not None and one.network is not None and one.boot == boot_id()]
+
+
+def take_from_machine(paths: Paths, state: State) -> State:
+    """``state`` with a network of its own, and with how the machine was before the first kubelet ran on it."""
+    others = neighbours(paths)
+    kernel, folders = preflight.kernel_settings(), preflight.missing_folders()
+    for other in others:
+        kernel.update(other.kernel)
+        folders += [folder for folder in other.folders if folder not in folders]
+    index = network.choose([one.network for one in others if one.network is not None], network.in_use()).index
+    return state.model_copy(update={"network": index, "kernel": kernel, "folders": folders})
+
+
+def restore_machine(paths: Paths, state: State) -> None:
+    """Put back what the kubelets changed, unless nodes of another cluster still run: the last one hands it back."""
+    if not neighbours(paths):
         preflight.restore_kernel(state.kernel)
         preflight.remove_folders(state.folders)
 

@@ -25,7 +25,7 @@ from dtj_cluster.node import Node
 from dtj_cluster.node_config import NodeHandle
 from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id
 from dtj_cluster.progress import steps
-from dtj_cluster.state import Options, Paths, Phase, State, all_locked, clusters
+from dtj_cluster.state import Options, Paths, Phase, State, all_locked
 
 
 class Cluster:
@@ -45,7 +45,7 @@ class Cluster:
     ) -> None:
         self.name = name
         self.paths = Paths.of(name)
-        self.options = Options(
+        self.options = Options.checked(
             nodes=0 if control_plane_only else nodes,
             fake_nodes=fake_nodes,
             control_plane_only=control_plane_only,
@@ -71,7 +71,7 @@ class Cluster:
     def up(self, owner: ProcessIdentity | None = None) -> None:
         """Start what is not running. ``owner`` is the process that the cluster must not outlive."""
         preflight.check(self.options)
-        if self.options.nodes:
+        if not self.options.control_plane_only:
             self.paths.check_for_nodes()
         clean.clear_orphans()
         with self.paths.locked():
@@ -181,14 +181,7 @@ class Cluster:
             )
             if not self.options.control_plane_only:
                 with all_locked():
-                    taken = [
-                        one.network
-                        for other in clusters()
-                        if (one := other.load()) is not None and one.network is not None
-                    ]
-                    state.network = network.choose(taken, network.in_use()).index
-                    state.kernel = preflight.kernel_settings()
-                    state.folders = preflight.missing_folders()
+                    state = clean.take_from_machine(self.paths, state)
                     self.paths.save(state)
         self.paths.save(state)
         return state

@@ -36,7 +36,7 @@ def check(options: Options) -> None:
             f"this is {platform.system()}; the nodes are Linux namespaces",
             "Run it on Linux, or use CLUSTER=kind with Docker.",
         )
-    if not options.nodes:
+    if options.control_plane_only:
         return
     missing = missing_capabilities(Path("/proc/self/status").read_text())
     if missing:

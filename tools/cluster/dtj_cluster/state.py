@@ -49,6 +49,16 @@ class Options(BaseModel):
     gpus_per_node: int = Field(default=0, ge=0, le=64)
     client_qps: int | None = Field(default=None, ge=1)
 
+    @classmethod
+    def checked(cls, **values: object) -> Options:
+        """The options with these values. Raises ClusterError that names the value and what is allowed."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            raise ClusterError(f"{option}: {first['input']} is not allowed: {first['msg']}") from None
+
 
 class State(BaseModel):
     """What one cluster has taken of this machine."""
