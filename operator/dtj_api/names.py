@@ -182,6 +182,8 @@ class Reason(StrEnum):
     TEMPLATE_CHANGED = "TemplateChanged"
     TEMPLATE_UNCHANGED = "TemplateUnchanged"
     NAME_TAKEN = "NameTaken"
+    GRACE_TOO_SHORT = "GraceTooShort"
+    GRACE_ENOUGH = "GraceEnough"
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"
 
 

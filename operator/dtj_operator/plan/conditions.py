@@ -85,7 +85,10 @@ def _grace(draft: Draft) -> None:
         draft.condition(
             Condition.GRACE_TOO_SHORT,
             True,
-            Reason.NOT_READY,
+            Reason.GRACE_TOO_SHORT,
             f"the last save took {seconds:.0f} s, more than half of the {grace} s that a pod has when it must leave; "
             "raise terminationGracePeriodSeconds in the template",
         )
+    elif seconds and draft.status.is_true(Condition.GRACE_TOO_SHORT):
+        text = f"the last save took {seconds:.0f} s of the {grace} s that a pod has when it must leave"
+        draft.condition(Condition.GRACE_TOO_SHORT, False, Reason.GRACE_ENOUGH, text)
