@@ -49,7 +49,7 @@ def test_the_store_may_run_wherever_the_workers_may() -> None:
         "securityContext": {"runAsUser": 7},
     }
     gpu = {"key": "nvidia.com/gpu", "operator": "Exists"}
-    wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    wanted: Manifest = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
     pod = store(**like, tolerations=[gpu], affinity={"nodeAffinity": wanted, "podAffinity": {"x": 1}})["spec"]
     assert {key: pod[key] for key in like} == like
     assert pod["tolerations"][0] == gpu

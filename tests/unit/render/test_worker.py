@@ -216,7 +216,8 @@ def test_volumes_of_the_launcher() -> None:
         (None, "16Gi", str(8 * 2**30)),
         (None, "1500M", "750000000"),
         (None, 2**30, str(2**29)),
-        (None, "129e6", None),
+        (None, "129e6", "64500000"),
+        (None, "a lot", None),
         (None, None, None),
     ],
 )
