@@ -62,7 +62,7 @@ def after_the_end(draft: Draft) -> None:
             draft.delete(pod, f"the job has finished and lifecycle.cleanPods is {kept}")
     if leaving:
         draft.wake(patience if draft.now < patience else draft.now + LINGER)
-        if draft.phase == Phase.FAILED:
+        if draft.phase == Phase.FAILED and draft.now < patience:
             _stop(draft, save=False)
             draft.wake(draft.now + NUDGE)
     for pod in draft.view.pods:

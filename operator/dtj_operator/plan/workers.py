@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from dtj_api import names
 from dtj_api.names import Component, Reason
+from dtj_api.wire import Stop
+from dtj_operator.observe.view import PodView
 
-from .actions import CreateStore, CreateWorker
+from .actions import CreateStore, CreateWorker, SendStop
 from .draft import Draft
 from .ends import end_of
 from .suspend import leave
+
+PARTING = 10.0
+"""Seconds that a worker has to stop by itself after a resize."""
 
 
 def keep_pods(draft: Draft) -> None:
@@ -49,7 +54,24 @@ def _delete_used(draft: Draft) -> None:
         if draft.left_over(pod):
             continue
         if pod.component == Component.WORKER and pod.index not in needed:
-            draft.delete(pod, f"{len(draft.wanted)} workers are wanted")
+            _part_with(draft, pod)
         elif pod.uid in used:
             end = end_of(pod, draft.nodes, draft.now)
             draft.delete(pod, f"its end is counted ({end.cause})" if end else "it has ended and is needed again")
+
+
+def _part_with(draft: Draft, pod: PodView) -> None:
+    """Send a worker away that is not wanted any more.
+
+    The others saved with it and have left. At SIGTERM it would try to save once more, with peers that are not there,
+    for most of its grace period; so it is told to stop first.
+    """
+    reported = draft.view.reports.get(pod.uid)
+    until = (draft.status.incarnation_at or 0.0) + PARTING
+    trained = reported is not None and reported.report.incarnation > 0 and draft.alive(pod) and pod.deletion_at is None
+    if reported is not None and trained and draft.now < until:
+        message = Stop(reported.report.incarnation, save=False)
+        draft.act(SendStop(pod.name, pod.uid, pod.ip, message))
+        draft.wake(until)
+        return
+    draft.delete(pod, f"{len(draft.wanted)} workers are wanted")

@@ -8,8 +8,8 @@ from plan_jobs import NOW, a_job, a_pod, a_report, deleted, of
 from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import SaveRequest
-from dtj_api.wire import Meet, Save
-from dtj_operator.plan import CreateWorker, SendMeet, SendSave, plan
+from dtj_api.wire import Meet, Save, Stop
+from dtj_operator.plan import CreateWorker, SendMeet, SendSave, SendStop, plan
 
 CHECKPOINT = {"volume": {"claimName": "data"}}
 
@@ -75,9 +75,12 @@ def test_scaling_down_saves_then_lets_the_last_ones_go() -> None:
     job.stored(first.status).says(1, last_save=save.id)
     second = plan(job.view())
     assert second.status.members == (0, 1)
-    assert deleted(second) == ["pod-2-1"]
+    assert deleted(second) == []
+    assert [(act.uid, act.message) for act in of(second, SendStop)] == [("pod-2-1", Stop(1, save=False))]
     assert [act.uid for act in of(second, SendMeet)] == ["pod-0-1", "pod-1-1"]
-    third = plan(job.stored(second.status).without(2).view())
+    assert deleted(plan(job.stored(second.status).view(NOW + 10))) == ["pod-2-1"]
+    assert deleted(plan(job.end(2, 143).view())) == ["pod-2-1"]
+    third = plan(job.without(2).view())
     assert third.status.restarts == second.status.restarts
 
 
