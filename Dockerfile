@@ -9,7 +9,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/dtj \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     UV_PYTHON_DOWNLOADS=never \
-    PATH=/opt/dtj/bin:/usr/local/bin:/usr/bin:/bin \
+    PATH=/opt/dtj/bin:$PATH \
     PYTHONUNBUFFERED=1
 RUN useradd --uid 1000 --create-home dtj
 WORKDIR /usr/src/dtj

@@ -107,7 +107,7 @@ class Build:
         words = [os.fspath(word) for word in argv]
         self.log.parent.mkdir(exist_ok=True)
         tail: list[str] = []
-        with self.log.open("a") as log:
+        with self.log.open("a", buffering=1) as log:
             log.write(f"$ {' '.join(words)}\n")
             try:
                 process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Build:
                     pass_fds=(self._lock,),
                 )
             except FileNotFoundError as error:
-                raise BuildError(f"{self.step.text()} failed: {words[0]} is not installed", mend) from error
+                raise BuildError(f"{self.step.title} failed: {words[0]} is not installed", mend) from error
             with process:
                 assert process.stdout is not None
                 for line in process.stdout:
@@ -131,7 +131,7 @@ class Build:
                     if on_line is not None:
                         on_line(line)
         if process.returncode != 0:
-            raise BuildError(_failure(self.step.text(), words, process.returncode, tail, self.log), mend)
+            raise BuildError(_failure(self.step.title, words, process.returncode, tail, self.log), mend)
 
 
 def _failure(step: str, words: Sequence[str], status: int, tail: Sequence[str], log: pathlib.Path) -> str:

@@ -19,6 +19,7 @@ DOCKERFILES = {"operator": CHECKOUT / "Dockerfile", "trainer": CHECKOUT / "train
 # What the Dockerfiles copy; .dockerignore lets nothing else through.
 _CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "uv.lock", "operator", "tools/docker", "trainer_image")
 _MOUNT = "/run/build"
+_RUN_ROOT = "/run/dtj-buildah"
 _UV_CACHE = "/run/uv-cache"
 # Settings that describe this machine's Python rather than the way to the package index.
 _NOT_PASSED = {"UV", "UV_CACHE_DIR", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "UV_LINK_MODE", "UV_SYSTEM_PYTHON"}
@@ -29,17 +30,19 @@ def tag(name: str, base: str) -> str:
     return f"{name}-{cache.key(base, DOCKERFILES[name], *(CHECKOUT / part for part in _CONTEXT))}"
 
 
-def build(name: str, base: str, layout: oci.Layout, work: cache.Build) -> None:
-    """Build the image called `name` on the base with that tag, and put it into the layout."""
-    store = _Store(work, binaries.ensure("buildah")["buildah"])
+def build(name: str, base: str, made: str, layout: oci.Layout, work: cache.Build) -> None:
+    """Build the image called `name` on the image tagged `base`, and put it into the layout with the tag `made`."""
+    store = _Store(work)
     # A build that was killed leaves its container behind, with a copy of all that was in it.
-    store.run("rm", "--all")
-    base_name = f"localhost/dtj-{base}"
+    store.buildah("rm", "--all")
+    base_name = f"localhost/dtj-base:{base}"
     if not store.has(base_name):
-        store.run("pull", f"oci:{layout.path}:{base}")
-        store.run("tag", f"localhost{layout.path}:{base}", base_name)
+        archive = work.folder / "base.tar"
+        with archive.open("wb") as stream:
+            layout.export(base, base_name, frozenset(), stream)
+        store.buildah("pull", f"oci-archive:{archive}")
     image = f"localhost/dtj-{name}"
-    store.run(
+    store.buildah(
         "build",
         "--layers",
         "--isolation=chroot",
@@ -51,35 +54,43 @@ def build(name: str, base: str, layout: oci.Layout, work: cache.Build) -> None:
         f"--tag={image}",
         str(CHECKOUT),
     )
-    work.step.detail = "copy to the image layout"
-    store.run("push", "--disable-compression", image, f"oci:{layout.path}:{tag(name, base)}")
-    store.run("rmi", "--prune", "--force")
+    store.copy(image, f"oci:{layout.path}:{made}")
+    store.buildah("rmi", "--prune", "--force")
     work.step.detail = ""
 
 
 class _Store:
-    """Calls of buildah on our own store."""
+    """Our own store of containers and layers, which buildah fills and skopeo reads."""
 
-    def __init__(self, work: cache.Build, program: pathlib.Path) -> None:
+    def __init__(self, work: cache.Build) -> None:
         self._work = work
-        self._command = [
-            str(program),
-            f"--root={cache.root() / 'buildah'}",
-            "--runroot=/run/dtj-buildah",
-            "--storage-driver=overlay",
-        ]
+        self._programs = binaries.ensure("buildah", "skopeo")
+        self._root = cache.root() / "buildah"
+
+    def _buildah(self) -> list[str]:
+        program = str(self._programs["buildah"])
+        return [program, f"--root={self._root}", f"--runroot={_RUN_ROOT}", "--storage-driver=overlay"]
 
     def has(self, image: str) -> bool:
         """True when the store knows the image."""
-        return subprocess.run([*self._command, "inspect", "--type=image", image], capture_output=True).returncode == 0
+        asked = subprocess.run([*self._buildah(), "inspect", "--type=image", image], capture_output=True, check=False)
+        return asked.returncode == 0
 
-    def run(self, *words: str) -> None:
-        """Run one command of buildah; the line it prints last is the step's detail."""
+    def buildah(self, *words: str) -> None:
+        """Run one command of buildah."""
+        self._run([*self._buildah(), *words])
+
+    def copy(self, image: str, target: str) -> None:
+        """Copy an image to a layout, without the layers that are there; `buildah push` would compress all of them."""
+        source = f"containers-storage:[overlay@{self._root}+{_RUN_ROOT}]{image}"
+        self._run([str(self._programs["skopeo"]), "copy", "--dest-oci-accept-uncompressed-layers", source, target])
+
+    def _run(self, words: list[str]) -> None:
         self._work.run(
-            ["nice", "-n", "10", *self._command, *words],
+            ["nice", "-n", "10", *words],
             on_line=self._show,
-            mend="Look at the log and at `df -h` (the trainer's image takes about 30 GB while it is built), then run the "
-            "same command again: the layers that were finished are kept.",
+            mend="Look at the log and at `df -h` (the trainer's image takes about 30 GB while it is built), then run "
+            "the same command again: the layers that were finished are kept.",
         )
 
     def _show(self, line: str) -> None:

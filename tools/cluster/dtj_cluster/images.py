@@ -133,7 +133,8 @@ def _thin() -> str:
 
 def _from_dockerfile(name: str) -> str:
     base = _thin()
-    return _build(dockerfile.tag(name, base), f"image {name}", functools.partial(dockerfile.build, name, base))
+    tag = dockerfile.tag(name, base)
+    return _build(tag, f"image {name}", functools.partial(dockerfile.build, name, base, tag))
 
 
 def _pause() -> str:

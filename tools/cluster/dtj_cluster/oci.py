@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
 REF_NAME = "org.opencontainers.image.ref.name"
-# The name that containerd gives to an image which it imports.
+# containerd's own word for the name, where the specification's is only a tag.
 CONTAINERD_NAME = "io.containerd.image.name"
 _TYPE = "application/vnd.oci.image"
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat().replace("+00:00", "Z")
@@ -131,22 +131,22 @@ class Layout:
         return self.blobs / digest.removeprefix("sha256:")
 
     def export(self, tag: str, name: str, present: Collection[str], stream: IO[bytes]) -> int:
-        """Write the image as a tar for `ctr images import`, which will call it `name`; returns the bytes of its layers.
+        """Write the image as an OCI archive that is called `name`; returns how many bytes of blobs went into it.
 
-        Blobs whose digests are in `present` are left out: the node has them already.
+        Blobs whose digests are in `present` are left out: whoever reads the archive has them already.
         """
         entry = next(e for e in self._entries() if e.get("annotations", {}).get(REF_NAME) == tag)
         manifest = self._json(entry["digest"])
-        renamed = {**entry, "annotations": {CONTAINERD_NAME: name}}
-        layers = 0
+        renamed = {**entry, "annotations": {CONTAINERD_NAME: name, REF_NAME: name}}
+        sent = 0
         with tarfile.open(fileobj=stream, mode="w|") as tar:
             _add_bytes(tar, "oci-layout", (self.path / "oci-layout").read_bytes())
             for blob in (entry, manifest["config"], *manifest["layers"]):
                 if blob["digest"] not in present:
                     tar.add(self._blob(blob["digest"]), f"blobs/sha256/{blob['digest'].removeprefix('sha256:')}")
-                    layers += blob["size"]
+                    sent += blob["size"]
             _add_bytes(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": [renamed]}).encode())
-        return layers
+        return sent
 
     def prune(self, keep: Callable[[str], bool]) -> None:
         """Forget the images whose tags `keep` refuses, and remove every blob that no image needs any more."""

@@ -1,0 +1,147 @@
+"""Jobs on the real cluster, as a user has them: the example manifests, kubectl, and a kill inside a pod."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dtj_api import names
+from dtj_cluster import Cluster
+from dtj_cluster.errors import ClusterError
+from dtj_demo.commands import Kubectl
+from dtj_demo.place import Place
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+Object = dict[str, Any]
+
+KILL_A_RANK = """
+import os, signal, sys
+# PID 1 is the launcher; its child preloads torch and forks the ranks.
+def parent(pid):
+    return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+ranks = sorted(pid for pid in pids if pid > 1 and parent(pid) > 1 and parent(parent(pid)) == 1)
+if not ranks:
+    sys.exit("no rank runs in this pod")
+os.kill(ranks[0], signal.SIGKILL)
+print(ranks[0])
+"""
+
+
+def documents(example: str) -> list[Object]:
+    """The objects of one file of examples/."""
+    return [each for each in yaml.safe_load_all((EXAMPLES / example).read_text()) if each]
+
+
+@dataclass
+class Jobs:
+    """One namespace of the cluster, with a claim that its jobs share."""
+
+    place: Place
+    cluster: Cluster
+    namespace: str
+    folder: Path
+    """The claim's directory on this machine."""
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl for the cluster."""
+        return self.place.kubectl
+
+    def apply(self, example: str, change: Callable[[Object], None] = lambda spec: None) -> str:
+        """Apply an example with this cluster's claim and image; `change` edits the spec. Returns the job's name."""
+        name = ""
+        for item in copy.deepcopy(documents(example)):
+            item["metadata"]["namespace"] = self.namespace
+            if item["kind"] == names.KIND:
+                name = item["metadata"]["name"]
+                self._fit(item["spec"])
+                change(item["spec"])
+            self.kubectl.apply(item)
+        return name
+
+    def _fit(self, spec: Object) -> None:
+        if "checkpoint" in spec:
+            spec["checkpoint"]["volume"] = {"claimName": self.place.claim}
+        for container in spec["workers"]["template"]["spec"]["containers"]:
+            container["image"] = self.place.trainer.reference
+            container["imagePullPolicy"] = "IfNotPresent"
+
+    def job(self, name: str) -> Object:
+        """The job as stored."""
+        found = self.kubectl.get(names.PLURAL, name, self.namespace)
+        assert found is not None, f"the job {name} is gone"
+        return found
+
+    def wait(self, name: str, what: str, seconds: int) -> Object:
+        """Wait until a condition or a field has its value (`kubectl wait --for`); fails with what the job says."""
+        try:
+            self.kubectl(
+                "wait", f"--for={what}", f"{names.PLURAL}/{name}", "--namespace", self.namespace,
+                f"--timeout={seconds}s", timeout=seconds + 30,
+            )  # fmt: skip
+        except ClusterError as error:
+            pytest.fail(f"{error}\n{self.story(name)}")
+        return self.job(name)
+
+    def wait_for_step(self, name: str, step: int, seconds: int) -> Object:
+        """Wait until the status tells of at least this step."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self.job(name)
+            if (found.get("status", {}).get("progress", {}).get("step") or 0) >= step:
+                return found
+            if found.get("status", {}).get("phase") in (names.Phase.FAILED, names.Phase.SUCCEEDED):
+                break
+            time.sleep(0.5)
+        pytest.fail(f"{name} did not get to step {step} within {seconds} s while it ran\n{self.story(name)}")
+
+    def pods(self, name: str) -> list[Object]:
+        """The job's worker pods by name."""
+        selector = f"{names.Label.JOB_NAME}={name},{names.Label.COMPONENT}={names.Component.WORKER}"
+        told = self.kubectl("get", "pods", "-n", self.namespace, "-l", selector, "-o", "json")
+        found: list[Object] = json.loads(told)["items"]
+        return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+
+    def kill_rank(self, pod: str) -> None:
+        """SIGKILL the first rank in a pod."""
+        self.kubectl("exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--", "python", "-c", KILL_A_RANK)
+
+    def logs(self, name: str) -> str:
+        """The last lines of all worker pods."""
+        selector = f"{names.Label.JOB_NAME}={name}"
+        return self.kubectl("logs", "-n", self.namespace, "-l", selector, "--tail=60", "--prefix", "--all-containers")
+
+    def story(self, name: str) -> str:
+        """All that helps to understand a failed test."""
+        parts = []
+        for arguments in (
+            ("get", names.PLURAL, name, "-o", "yaml"),
+            ("get", "pods,events", "-o", "wide"),
+            ("logs", "-l", f"{names.Label.JOB_NAME}={name}", "--tail=60", "--prefix", "--all-containers"),
+            ("logs", "-n", "dtj-system", "deployment/dtj-operator", "--tail=40"),
+        ):
+            scope = () if "-n" in arguments else ("-n", self.namespace)
+            try:
+                parts.append(self.kubectl(*arguments, *scope))
+            except ClusterError as error:
+                parts.append(str(error))
+        return "\n".join(parts)
+
+
+def query(prometheus: str, expression: str) -> list[Object]:
+    """The vector that a Prometheus answers an instant query with."""
+    url = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        found: list[Object] = json.load(answer)["data"]["result"]
+    return found
