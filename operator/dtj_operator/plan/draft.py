@@ -190,6 +190,14 @@ class Draft:
         used = {uid: None for uid in (*self.status.counted_pods, *uids) if uid in self._by_uid}
         self.set(counted_pods=tuple(used))
 
+    def let_go(self) -> None:
+        """Count no more on workers that are neither wanted nor members: their ends are nobody's loss."""
+        stay = {*self.wanted, *self.status.members}
+        gone = [known.uid for known in self.status.pods if known.index not in stay]
+        if gone:
+            self.count_on({known.index: known for known in self.status.pods if known.index in stay})
+            self.use_up(gone)
+
     def begin_incarnation(self, members: tuple[int, ...], min_members: int | None = None) -> None:
         """All members meet anew. Numbers are never used twice, so a message of before means nothing any more.
 

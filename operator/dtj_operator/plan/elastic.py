@@ -37,6 +37,7 @@ def resize(draft: Draft) -> None:
         message = f"from {before} to {len(target)} workers"
         count(draft, Cause.RESIZE, message, charged=False)
         draft.begin_incarnation(target)
+        draft.let_go()
         draft.set(phase=Phase.RESIZING)
         draft.tell("Normal", Reason.RESIZED, message)
 
@@ -82,6 +83,7 @@ def _while_forming(draft: Draft) -> None:
     target = draft.wanted if starting(draft) and in_time else stay or draft.wanted
     if target != draft.status.members:
         draft.begin_incarnation(target)
+        draft.let_go()
 
 
 def _target(draft: Draft) -> tuple[int, ...]:

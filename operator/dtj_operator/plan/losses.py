@@ -67,10 +67,8 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
     keep: dict[int, KnownPod] = {}
     finished = set(draft.status.finished_members)
     counts = {*draft.wanted, *draft.status.members}
+    draft.let_go()
     for known in draft.status.pods:
-        if known.index not in counts:
-            used.append(known.uid)  # Scaled away, which was counted then.
-            continue
         if known.index in finished:
             keep[known.index] = known
             continue

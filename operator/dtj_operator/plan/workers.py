@@ -13,7 +13,7 @@ from dtj_operator.observe.view import PodView
 
 from .actions import CreateStore, CreateWorker, SendStop
 from .draft import Draft
-from .ends import end_of
+from .ends import end_of, ended
 from .suspend import leave
 
 PARTING = 10.0
@@ -56,8 +56,13 @@ def _delete_used(draft: Draft) -> None:
         if pod.component == Component.WORKER and pod.index not in needed:
             _part_with(draft, pod)
         elif pod.uid in used:
-            end = end_of(pod, draft.nodes, draft.now)
-            draft.delete(pod, f"its end is counted ({end.cause})" if end else "it has ended and is needed again")
+            draft.delete(pod, _why_used(draft, pod))
+
+
+def _why_used(draft: Draft, pod: PodView) -> str:
+    if end := end_of(pod, draft.nodes, draft.now):
+        return f"its end is counted ({end.cause})"
+    return "it has ended and is needed again" if ended(pod) else "it was scaled away"
 
 
 def _part_with(draft: Draft, pod: PodView) -> None:
@@ -68,8 +73,8 @@ def _part_with(draft: Draft, pod: PodView) -> None:
     """
     reported = draft.view.reports.get(pod.uid)
     until = (draft.status.incarnation_at or 0.0) + PARTING
-    trained = reported is not None and reported.report.incarnation > 0 and draft.alive(pod) and pod.deletion_at is None
-    if reported is not None and trained and draft.now < until:
+    runs = end_of(pod, draft.nodes, draft.now) is None and not ended(pod) and pod.deletion_at is None
+    if reported is not None and reported.report.incarnation > 0 and runs and draft.now < until:
         message = Stop(reported.report.incarnation, save=False)
         draft.act(SendStop(pod.name, pod.uid, pod.ip, message))
         draft.wake(until)

@@ -84,6 +84,19 @@ def test_scaling_down_saves_then_lets_the_last_ones_go() -> None:
     assert third.status.restarts == second.status.restarts
 
 
+def test_a_worker_that_was_scaled_away_and_is_wanted_again_is_another_pod() -> None:
+    job = _scaled(3, 2).status(save=SaveRequest(id="x", requested_at=Timestamp(NOW - 10))).says(0, last_save="x")
+    small = plan(job.view())
+    assert small.status.members == (0, 1)
+    job.stored(small.status).replicas(3, least=1)
+    leaving = plan(job.view())
+    assert deleted(leaving) == ["pod-2-1"]
+    gone = plan(job.stored(leaving.status).end(2, 143, deletion_at=NOW + 9).view())
+    assert gone.status.restarts == small.status.restarts
+    assert gone.status.incarnation == 2
+    assert CreateWorker("ner-worker-0002", 2, 2) in plan(job.stored(gone.status).without(2).view()).actions
+
+
 def test_a_change_of_mind_costs_nothing() -> None:
     job = _newcomer(_scaled(2, 3), 2)
     made = plan(job.view())
@@ -142,6 +155,14 @@ def test_start_timeout(least: int, phase: Phase, age: float, members: tuple[int,
         found = made.status.condition(Condition.FAILED)
         assert found is not None
         assert found.reason == Reason.START_TIMEOUT
+
+
+def test_who_goes_on_with_fewer_meets_with_fewer() -> None:
+    job = _short_of_one(1, phase=Phase.PENDING, age=120)
+    for index in (0, 1):
+        _newcomer(job, index)
+    messages = [act.message for act in of(plan(job.view()), SendMeet)]
+    assert messages == [Meet(2, 1, 2, "10.0.0.0:29400")] * 2
 
 
 def test_without_a_start_timeout_a_job_waits_and_says_why() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plan_jobs import NOW, a_failure, a_job
+from plan_jobs import NOW, a_failure, a_job, deleted
 
 from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
 from dtj_api.status import RoundCursor
@@ -92,6 +92,14 @@ def test_members_that_are_through_come_back_for_one_that_failed() -> None:
     assert made.status.finished_members == ()
     assert made.status.incarnation == 1
     assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+
+
+def test_a_member_that_was_through_and_has_left_is_needed_again_when_another_one_fails() -> None:
+    made = plan(_one_through_one_failed().end(0, 0).view())
+    assert made.status.incarnation == 2
+    assert made.status.finished_members == ()
+    assert made.status.restarts.by_cause == {}
+    assert deleted(made) == ["pod-0-1"]
 
 
 def test_a_member_that_was_through_and_has_gone_is_missed_when_another_one_fails() -> None:

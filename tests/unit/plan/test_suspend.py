@@ -6,6 +6,7 @@ import pytest
 from plan_jobs import NOW, a_job, a_pod, deleted, of
 
 from dtj_api.names import Condition, Phase, Reason
+from dtj_api.status import JobStatus
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import CreateWorker, DeletePod, DryRunWorker, plan
 
@@ -68,6 +69,15 @@ def test_resume_begins_a_new_incarnation_with_new_pods_and_a_new_start_timeout()
     empty = admitted.without(0).without(1).without(STORE_INDEX)
     made = plan(empty.view(NOW + 1002))
     assert of(made, CreateWorker) == [CreateWorker(a_pod(i).name, i, 2) for i in (0, 1)]
+
+
+def test_a_status_that_was_lost_begins_above_everything_that_is_there() -> None:
+    """For instance when the job was restored from a backup: launchers refuse numbers below their own."""
+    job = a_job().replicas(2).running(incarnation=7).stored(JobStatus()).admitted()
+    made = plan(job.view())
+    assert made.status.incarnation == 8
+    assert set(deleted(made)) == {"pod-0-7", "pod-1-7"}
+    assert of(made, CreateWorker) == []
 
 
 @pytest.mark.parametrize(
