@@ -24,7 +24,7 @@ def registry(credentials: Credentials, wake: Callable[[tuple[str, str]], None]) 
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
         await credentials.refresh()
         scheme, _, token = (credentials.authorization or "").partition(" ")
         return kopf.ConnectionInfo(

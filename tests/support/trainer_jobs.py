@@ -15,7 +15,9 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 
 import dtj
 import dtj_trainer.train as entry
-from dtj_api.trainer import parse_trainer
+from dtj_api.base import read
+from dtj_api.trainer import TrainerConfig
+from dtj_trainer import loop
 from dtj_trainer.parallel.norm import global_norm, scale_
 from dtj_trainer.session import Session
 
@@ -35,7 +37,7 @@ def train_job(raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] |
     steps: list[tuple[int, float, float, float]] = []
     batches: list[list[int]] = []
     sessions: list[Session] = []
-    report, train = dtj.report, entry.train
+    report, train = dtj.report, loop.train
 
     def record(**values: Any) -> None:
         steps.append((values["step"], values["loss"], values["grad_norm"], values["lr"]))
@@ -46,11 +48,11 @@ def train_job(raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] |
         _watch_batches(session, batches, poison or {}, crash_at)
         train(session)
 
-    dtj.report, entry.train = record, watch
+    dtj.report, entry.train = record, watch  # type: ignore[attr-defined]
     error = None
     with contextlib.suppress(CrashError):
         try:
-            entry.run(parse_trainer(raw))
+            entry.run(read(TrainerConfig, raw, "spec.trainer"))
         except RuntimeError as raised:
             error = f"{type(raised).__name__}: {raised}"
     session = sessions[0]
@@ -83,7 +85,7 @@ def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int,
         return loss(model, micro) * poison.get(session.state.step, 1.0)
 
     session.sampler.batch = seen  # type: ignore[method-assign]
-    session.task.loss = poisoned  # type: ignore[method-assign]
+    session.task.loss = poisoned  # type: ignore[method-assign, assignment]
 
 
 def weights_digest(session: Session) -> str:

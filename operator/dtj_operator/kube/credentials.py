@@ -95,7 +95,7 @@ async def load(kubeconfig: str | None = None) -> Credentials:
     namespace = "default"
     try:
         if path is None:
-            load_incluster_config(client_configuration=config)  # type: ignore[no-untyped-call]
+            load_incluster_config(client_configuration=config)
             namespace = await asyncio.to_thread(_service_account_namespace)
         else:
             files = [file for file in path.split(os.pathsep) if file]
@@ -105,9 +105,7 @@ async def load(kubeconfig: str | None = None) -> Credentials:
                     "a service account"
                 )
             async with asyncio.timeout(_LOAD_TIMEOUT):
-                loader = await load_kube_config(  # type: ignore[no-untyped-call]
-                    path, client_configuration=config, persist_config=False
-                )
+                loader = await load_kube_config(path, client_configuration=config, persist_config=False)
             namespace = (loader.current_context.get("context") or {}).get("namespace") or "default"
     except CredentialsError:
         raise

@@ -46,7 +46,7 @@ async def renewals(kube: FakeKube, count: int) -> None:
         events = kube.watch(LEASES, "default", version=version)
         for _ in range(count):
             await anext(events)
-        await events.aclose()
+        await events.aclose()  # type: ignore[attr-defined]
 
 
 async def acquired(elector: LeaderElector) -> None:

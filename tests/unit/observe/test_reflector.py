@@ -16,7 +16,7 @@ from dtj_operator.observe.reflector import Reflector
 
 
 def pod(name: str, owner: str = "", **labels: str):
-    metadata = {"name": name, "namespace": "default", "labels": labels}
+    metadata: dict = {"name": name, "namespace": "default", "labels": labels}
     if owner:
         metadata["ownerReferences"] = [{"uid": owner, "controller": True, "kind": "X", "name": "x", "apiVersion": "v1"}]
     return {"metadata": metadata, "spec": {}}
@@ -26,7 +26,7 @@ class Watched:
     """A reflector that runs, with all the changes it announced."""
 
     def __init__(self, kube: FakeKube, **more):
-        self.changes = []
+        self.changes: list = []
         self.news = asyncio.Event()
         self.reflector = Reflector(
             kube, PODS, trim=lambda item: item["metadata"]["name"], on_change=self._changed, **more

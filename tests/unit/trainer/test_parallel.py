@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 # 112 training sentences: with 9 a step, neither the batches nor the shares of 2 or 3 ranks come out even.
 BATCH = 9
-CASES = {
+CASES: dict[str, tuple[int, dict]] = {
     "ddp-2": (2, {}),
     "ddp-3": (3, {}),
     "fsdp-2": (2, {"parallel": {"dataShard": 2}}),

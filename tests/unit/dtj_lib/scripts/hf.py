@@ -48,5 +48,5 @@ trainer = Trainer(
 )
 trainer.accelerator.wait_for_everyone()
 checkpoint = dtj.latest_checkpoint()
-result = trainer.train(resume_from_checkpoint=checkpoint)
+result = trainer.train(resume_from_checkpoint=checkpoint)  # type: ignore[arg-type]
 (folder / f"result-{os.environ['RANK']}").write_text(f"{checkpoint and checkpoint.name} {result.global_step}")
