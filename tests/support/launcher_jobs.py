@@ -21,6 +21,7 @@ class Job(LocalJob):
 
     def __init__(self, folder: pathlib.Path, nursery: Nursery, command: list[str], **options):
         self.folder = folder
+        self._last: dict[str, Report] = {}
         self.log = folder / "output.log"
         self._file = self.log.open("ab")
         options.setdefault("work_dir", folder / "work")
@@ -54,7 +55,11 @@ class Job(LocalJob):
         raise AssertionError(f"never seen: {what}\n{reports}\n{self.output()}")
 
     def reports(self) -> list[Report]:
-        return [report for worker in self.workers if (report := worker.report())]
+        """The last report of each launcher that has ever answered; one that has ended answers no more."""
+        for worker in self.workers:
+            if report := worker.report():
+                self._last[worker.uid] = report
+        return [self._last[worker.uid] for worker in self.workers if worker.uid in self._last]
 
     def wait_reports(self, what, wanted, patience=PATIENCE) -> list[Report]:
         """Look until all launchers answer, and each report is as wanted."""

@@ -28,6 +28,7 @@ def run(
     on_report: Callable[[list[Report]], None] | None = None,
     *,
     max_restarts: int = 3,
+    output: int | None = None,
 ) -> int:
     """Train on this machine; returns when all ranks have ended well, or the failures are too many.
 
@@ -39,11 +40,13 @@ def run(
         env: on top of this process's environment.
         on_report: told the reports of all launchers that answer, a few times a second.
         max_restarts: restarts for failed ranks, in all.
+        output: descriptor for the output of launchers and ranks; None: standard output.
 
     Returns:
         Exit code for the shell: 0 when the job succeeded.
     """
-    with LocalJob(command, processes=processes_per_worker, work_dir=work_dir, env=env) as job, _interrupts() as stopped:
+    local = LocalJob(command, processes=processes_per_worker, work_dir=work_dir, env=env, output=output)
+    with local as job, _interrupts() as stopped:
         job.start_store()
         for index in range(workers):
             job.start_worker(index)

@@ -58,7 +58,7 @@ WORK = {
     "tokens": (TrainMetric.TOKENS, TrainMetric.TOKENS_PER_SECOND),
     "samples": (TrainMetric.SAMPLES, TrainMetric.SAMPLES_PER_SECOND),
 }
-_PROGRESS = {f.name for f in fields(Progress)} - {"tokens", "samples", "updated_at"}
+_PROGRESS = {f.name for f in fields(Progress)} - {"tokens", "samples", "updated_at", "phase"}
 
 
 class Training:

@@ -15,7 +15,7 @@ from pathlib import Path
 from dtj_trainer.launch.meeting import Round
 from dtj_trainer.launch.store_link import StoreLink
 
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Seconds for a file to appear: network file systems cache what a folder does not hold."""
 _LOOK = 0.02
 

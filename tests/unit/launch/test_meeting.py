@@ -1,0 +1,202 @@
+"""How a round forms: the same members for all, within the bounds, in the order of names, whoever comes when."""
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributed import TCPStore
+from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
+
+from dtj_trainer.launch.meeting import Meeting, Member, Terms
+from dtj_trainer.launch.store_link import StoreLink, StoreLostError
+
+_counter = iter(range(1_000_000))
+
+
+@pytest.fixture(scope="module")
+def store():
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shut_down():
+    yield
+    for meeting in Held.meetings:
+        meeting.shutdown()
+
+
+class Held:
+    """Meetings of one incarnation, each for a thread of its own."""
+
+    meetings: ClassVar[list[Meeting]] = []
+
+    def __init__(self, store, fewest, most, **terms):
+        defaults = {"join_timeout": 20.0, "last_call": 0.3, "heartbeat": 0.1, "heartbeat_misses": 5}
+        self.terms = Terms(f"run-{next(_counter)}", fewest, most, **(defaults | terms))
+        self.port = store.port
+        self.stopped = threading.Event()
+
+    def link(self):
+        return StoreLink("127.0.0.1", self.port, f"{self.terms.run_id}/")
+
+    def pause(self, seconds):
+        if self.stopped.wait(seconds):
+            raise InterruptedError
+
+    def meeting(self, index, ranks=1, uid="u"):
+        name = f"job-worker-{index:04d}"
+        me = Member(name, f"{name}/{uid}", "127.0.0.1", 0, ranks, False)
+        self.meetings.append(Meeting(self.terms, self.link, me, self.pause))
+        return self.meetings[-1]
+
+    def join(self, *meetings, after=None):
+        """Have them all join, each in a thread; their rounds."""
+
+        def join_one(meeting, delay):
+            time.sleep(delay)
+            meeting.next_rendezvous()
+            return meeting.round
+
+        with ThreadPoolExecutor(len(meetings)) as pool:
+            return list(pool.map(join_one, meetings, after or [0.0] * len(meetings)))
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_all_get_the_same_round_in_the_order_of_their_names(store, ranks, rand: random.Random):
+    held = Held(store, len(ranks), len(ranks))
+    meetings = [held.meeting(index, one) for index, one in enumerate(ranks)]
+    order = list(range(len(ranks)))
+    rand.shuffle(order)
+    rounds = held.join(*(meetings[index] for index in order), after=[rand.random() * 0.05 for _ in order])
+    for index, round in zip(order, rounds, strict=True):
+        assert (round.number, round.place, round.members) == (1, index, rounds[0].members)
+        assert (round.world_size, round.first_rank) == (sum(ranks), sum(ranks[:index]))
+        assert len({member.port for member in round.members}) == len(ranks)
+
+
+def test_fewer_than_the_minimum_do_not_form_a_round(store):
+    held = Held(store, 2, 2, join_timeout=0.4)
+    with pytest.raises(RendezvousTimeoutError, match="1 of 2 came"):
+        held.join(held.meeting(0))
+
+
+def test_enough_of_them_wait_for_the_last_call_and_no_longer(store):
+    held = Held(store, 2, 3)
+    rounds = held.join(held.meeting(0), held.meeting(2))
+    assert [member.name for member in rounds[0].members] == ["job-worker-0000", "job-worker-0002"]
+    held = Held(store, 2, 3, last_call=5.0)
+    rounds = held.join(*map(held.meeting, range(3)), after=[0, 0, 0.3])
+    assert len(rounds[0].members) == 3
+
+
+def test_whoever_comes_late_opens_the_next_round_while_there_is_room(store):
+    held = Held(store, 1, 2)
+    first, second = held.meeting(0), held.meeting(1)
+    held.join(first)
+    assert not first.superseded()
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(held.join, second)
+        while not first.superseded():
+            time.sleep(0.01)
+        (round,) = held.join(first)
+        assert late.result(20)[0].members == round.members
+    assert (round.number, len(round.members)) == (2, 2)
+
+
+def test_a_spare_stands_by_until_the_next_round_has_room(store):
+    held = Held(store, 2, 2)
+    first, second, spare = map(held.meeting, range(3))
+    held.join(first, second)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(held.join, spare)
+        time.sleep(0.3)
+        assert not first.superseded()
+        assert not waiting.done()
+        assert first.open_next(1, "rank 1 failed")
+        held.join(first)
+        assert [member.name[-1] for member in waiting.result(20)[0].members] == ["0", "2"]
+
+
+def test_only_the_first_reason_opens_a_round(store):
+    held = Held(store, 2, 2)
+    meetings = [held.meeting(0), held.meeting(1)]
+    held.join(*meetings)
+    assert meetings[1].open_next(1, "mine")
+    assert not meetings[0].open_next(1, "too late")
+    assert [meeting.superseded() for meeting in meetings] == [True, True]
+    assert {round.number for round in held.join(*meetings)} == {2}
+
+
+def test_a_member_that_falls_silent_is_left_behind(store):
+    held = Held(store, 1, 2, last_call=0.2)
+    alive, silent = held.meeting(0), held.meeting(1)
+    held.join(alive, silent)
+    while not alive.superseded():
+        time.sleep(0.02)
+    (round,) = held.join(alive)
+    assert (round.number, len(round.members)) == (2, 1)
+
+
+def test_members_that_beat_are_not_left_behind(store):
+    held = Held(store, 2, 2, heartbeat=0.05, heartbeat_misses=3)
+    meetings = [held.meeting(0), held.meeting(1)]
+    held.join(*meetings)
+    # Twenty times as long as a silent one would be given.
+    for _ in range(150):
+        assert not any(meeting.superseded() for meeting in meetings)
+        time.sleep(0.02)
+
+
+def test_the_end_is_when_all_have_said_done(store):
+    held = Held(store, 2, 2)
+    first, second = held.meeting(0), held.meeting(1)
+    held.join(first, second)
+    assert not first.all_done(first_time=True)
+    assert not first.all_done(first_time=False)
+    assert second.all_done(first_time=True)
+    assert first.all_done(first_time=False)
+    first.set_closed()
+    with pytest.raises(RendezvousClosedError):
+        held.join(held.meeting(2))
+
+
+def test_an_incarnation_knows_nothing_of_another_one(store):
+    one, two = Held(store, 1, 1), Held(store, 1, 1)
+    (before,) = one.join(one.meeting(0))
+    one.meeting(0).set_closed()
+    (after,) = two.join(two.meeting(0, uid="v"))
+    assert (before.number, after.number) == (1, 1)
+
+
+def test_leaving_does_not_close_it_for_the_others(store):
+    held = Held(store, 1, 2)
+    first = held.meeting(0)
+    held.join(first)
+    first.shutdown()
+    held.join(held.meeting(1))
+
+
+def test_waiting_ends_when_the_launcher_is_wanted_elsewhere(store):
+    held = Held(store, 2, 2)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(held.join, held.meeting(0))
+        held.stopped.set()
+        with pytest.raises(InterruptedError):
+            waiting.result(20)
+
+
+def test_a_store_that_is_not_there_yet_is_waited_for_and_not_for_ever(store):
+    held = Held(store, 1, 1, join_timeout=0.5)
+    missing = Meeting(held.terms, refuse, held.meeting(0)._me, held.pause)
+    with pytest.raises(StoreLostError):
+        missing.next_rendezvous()
+
+
+def refuse() -> StoreLink:
+    raise StoreLostError("not there")

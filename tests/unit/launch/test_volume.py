@@ -1,0 +1,37 @@
+"""Workers that do not share their volume do not train."""
+
+import pytest
+
+
+def test_workers_that_mount_different_volumes_end_with_65(start, tmp_path):
+    job = start(2, "train.py", "100", meet=False)
+    (tmp_path / "elsewhere").mkdir()
+    job._work_dir = tmp_path / "elsewhere"
+    job.signal(job.workers[1].process, 9)
+    job.start_worker(1)
+    job.meet()
+    reports = job.wait_reports("the refusal", lambda r: r.state == "failed", patience=60)
+    assert {report.volume_shared for report in reports} == {False}
+    assert all("mount different volumes" in report.error for report in reports)
+    assert [job.exit_code(worker) for worker in job.workers] == [65, 65]
+    assert "mount different volumes" in job.termination_log(0).read_text()
+    assert not list(job.folder.glob("pid-*"))
+
+
+@pytest.mark.parametrize(("workers", "shared"), [(1, None), (2, True)])
+def test_a_worker_alone_needs_no_check(start, workers, shared):
+    job = start(workers, "train.py", "1000000")
+    reports = job.wait_step(1)
+    assert {report.volume_shared for report in reports} == {shared}
+
+
+def test_without_a_volume_there_is_nothing_to_check(start):
+    job = start(2, "plain.py", "1000000", work_dir=None)
+    reports = job.wait_reports("training", lambda r: r.state == "training")
+    assert {report.volume_shared for report in reports} == {None}
+
+
+def test_a_volume_that_takes_no_file_does_not_stop_the_training(start, tmp_path):
+    (tmp_path / "work").write_text("a file where the folder should be")
+    job = start(2, "plain.py", "1000000", work_dir=tmp_path / "work")
+    job.wait("steps", lambda: "step 9" in job.output())
