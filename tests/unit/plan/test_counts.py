@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -60,7 +61,26 @@ def _pod_failed_after_its_peers_noticed(world: World) -> None:
     world.end_pod(uid, 1)
 
 
-FAULTS = {
+def _scaled_up(world: World) -> None:
+    world.spec["workers"]["replicas"] += 1
+
+
+def _scaled_down(world: World) -> None:
+    world.spec["workers"]["replicas"] -= 1
+
+
+def _suspended_for_a_while(world: World) -> None:
+    world.spec["suspend"] = True
+    world.reconcile()
+    world.tick()
+    world.reconcile()
+    world.spec["suspend"] = False
+
+
+FAULTS: dict[Callable[[World], None], Cause | None] = {
+    _scaled_up: Cause.RESIZE,
+    _scaled_down: Cause.RESIZE,
+    _suspended_for_a_while: None,
     _rank_killed: Cause.PROCESS_SIGNAL,
     _user_error: Cause.PROCESS_EXIT,
     _pod_failed: Cause.POD_FAILED,
@@ -74,16 +94,19 @@ INTERRUPTIONS = st.lists(st.one_of(st.just("conflict"), st.integers(0, 5)), max_
 
 
 def _settle(world: World) -> None:
-    world.run(lambda: world.status.phase == Phase.RUNNING, seconds=400)
-    assert world.status.phase == Phase.RUNNING
+    def settled() -> bool:
+        return world.status.phase == Phase.RUNNING and len(world.status.members) == world.spec["workers"]["replicas"]
+
+    world.run(settled, seconds=400)
+    assert settled()
 
 
 @settings(max_examples=80, deadline=None)
 @given(faults=st.lists(st.tuples(st.sampled_from(list(FAULTS)), INTERRUPTIONS), min_size=1, max_size=4))
 def test_each_fault_is_counted_once(faults: list) -> None:
-    spec = a_spec(
-        workers={"replicas": 3}, failurePolicy={"maxRestarts": 100, "backoff": {"initial": "1s", "max": "2s"}}
-    )
+    policy = {"maxRestarts": 100, "backoff": {"initial": "1s", "max": "2s"}}
+    volume = {"volume": {"claimName": "data"}}
+    spec = a_spec(workers={"replicas": 5, "minReplicas": 1}, failurePolicy=policy, checkpoint=volume)
     world = World(spec, steps=10**6)
     _settle(world)
     for fault, interruptions in faults:
@@ -98,7 +121,7 @@ def test_each_fault_is_counted_once(faults: list) -> None:
         world.tick()
         world.reconcile()
         _settle(world)
-    expected = Counter(FAULTS[fault] for fault, _ in faults)
+    expected = Counter(cause for fault, _ in faults if (cause := FAULTS[fault]) is not None)
     assert world.status.restarts.by_cause == expected
 
 
