@@ -150,14 +150,14 @@ def test_files_on_a_claim_are_seen_from_both_nodes_and_by_the_machine(cluster, n
     pods = []
     for name, node in (("a", "node-0"), ("b", "node-1")):
         one = pod(name, node, volumes=volumes, securityContext={"runAsUser": 1000, "runAsGroup": 1000})
-        one["spec"]["containers"][0]["volumeMounts"] = [{"name": "work", "mountPath": "/work"}]
+        one["spec"]["containers"][0]["volumeMounts"] = [{"name": "work", "mountPath": "/claim"}]
         pods.append(one)
     apply(cluster, namespace, *pods)
     wait(cluster, namespace, "condition=Ready", "pod/a", "pod/b")
 
-    kubectl(cluster, "exec", "-n", namespace, "a", "--", "sh", "-c", "echo from-a > /work/file")
+    kubectl(cluster, "exec", "-n", namespace, "a", "--", "sh", "-c", "echo from-a > /claim/file")
 
-    assert kubectl(cluster, "exec", "-n", namespace, "b", "--", "cat", "/work/file").stdout == "from-a\n"
+    assert kubectl(cluster, "exec", "-n", namespace, "b", "--", "cat", "/claim/file").stdout == "from-a\n"
     assert (folder / "file").read_text() == "from-a\n"
 
 
@@ -172,10 +172,12 @@ def test_a_claim_made_again_finds_the_files_of_the_first(cluster, namespace):
     assert (folder / "file").read_text() == "kept"
 
 
-def container_processes(cluster, node):
-    """All processes in the control groups of the node's pods."""
-    folder = cgroups.hierarchies()[0] / cgroups.name(cluster.name, node) / "kubepods"
-    pids = {pid for file in folder.rglob("cgroup.procs") for pid in file.read_text().split()}
+def container_processes(cluster, namespace, name):
+    """All processes in the control groups of a pod."""
+    uid = kubectl(cluster, "get", "-n", namespace, f"pod/{name}", "-o", "jsonpath={.metadata.uid}").stdout
+    top = cgroups.hierarchies()[0] / cgroups.name(cluster.name)
+    pids = {pid for file in top.glob(f"*/kubepods/**/pod{uid}/**/cgroup.procs") for pid in file.read_text().split()}
+    assert pids
     return [identity for pid in pids if (identity := ProcessIdentity.of(int(pid)))]
 
 
@@ -185,9 +187,7 @@ def node_status(cluster, node):
 
 
 def test_a_killed_node_takes_its_containers_with_it_and_cuts_no_other_off(cluster, peers):
-    dying, staying = container_processes(cluster, "node-1"), container_processes(cluster, "node-0")
-    assert dying
-    assert staying
+    dying, staying = container_processes(cluster, peers, "b"), container_processes(cluster, peers, "a")
 
     # Not taken from a port, which would change it under the other nodes when that port's node dies.
     state = cluster.paths.load()
@@ -211,7 +211,7 @@ def test_a_killed_node_takes_its_containers_with_it_and_cuts_no_other_off(cluste
 
 
 def test_containers_outlive_a_stopped_kubelet(cluster, peers):
-    containers = container_processes(cluster, "node-1")
+    containers = container_processes(cluster, peers, "b")
 
     cluster.stop_node("node-1")
     try:
@@ -253,8 +253,7 @@ def test_down_leaves_nothing_running_or_mounted_and_keeps_images_and_volume(thin
         apply(cluster, "default", one)
         wait(cluster, "default", "condition=Ready", "pod/a")
         (cluster.claim("default", "kept") / "file").write_text("kept")
-        containers = container_processes(cluster, "node-0")
-        assert containers
+        containers = container_processes(cluster, "default", "a")
         assert machine() != before
 
     assert machine() == before
