@@ -117,3 +117,4 @@ def test_only_the_window_counts_against_the_budget(age: float, failed: bool) -> 
     made = plan(job.view())
     assert (made.status.phase == Phase.FAILED) is failed
     assert made.status.restarts.counted == 2
+    assert made.status.restarts.recent == ((NOW - age, NOW) if failed else (NOW,))

@@ -90,6 +90,12 @@ def test_only_missing_workers_are_made() -> None:
     assert made.actions == (CreateWorker("ner-worker-0001", 1, 1),)
 
 
+def test_a_pod_of_ours_under_another_name_is_no_worker() -> None:
+    job = a_job().replicas(1).up().without(0).status(pods=())
+    made = plan(job.pod(a_pod(0, uid="stray", name="ner-worker-0000-copy")).view())
+    assert made.actions == (CreateWorker("ner-worker-0000", 0, 1),)
+
+
 def _waiting(job, *indices: int):
     for index in indices:
         pod = a_pod(index)
