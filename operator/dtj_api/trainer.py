@@ -9,24 +9,17 @@ camelCase in the manifest and snake_case in Python. Only what works is a field; 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
+
+from .base import ApiModel, ManifestError, read
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 EntityType = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]+$")]
 
 
-class TrainerModel(BaseModel):
-    """Base of every part of the configuration: strict about names, immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
-    )
-
-
-class ModelConfig(TrainerModel):
+class ModelConfig(ApiModel):
     """Which pretrained encoder is fine-tuned. Files are read from disk; nothing is fetched from a hub."""
 
     path: Text = Field(
@@ -47,7 +40,7 @@ class ModelConfig(TrainerModel):
     )
 
 
-class SplitConfig(TrainerModel):
+class SplitConfig(ApiModel):
     """How one file becomes three splits."""
 
     shuffle_split: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
@@ -64,7 +57,7 @@ class SplitConfig(TrainerModel):
         return self
 
 
-class DataConfig(TrainerModel):
+class DataConfig(ApiModel):
     """Where the sentences are and how to read them: one `file` with `split`, or `train`, `dev` and `test`."""
 
     format: Literal["conll", "jsonl"] = Field(
@@ -133,7 +126,7 @@ class DataConfig(TrainerModel):
         return self
 
 
-class OptimizerConfig(TrainerModel):
+class OptimizerConfig(ApiModel):
     """The optimizer, its schedule and its guards."""
 
     name: Literal["adamw", "sgd"] = Field(
@@ -172,7 +165,7 @@ class OptimizerConfig(TrainerModel):
         return self
 
 
-class ParallelConfig(TrainerModel):
+class ParallelConfig(ApiModel):
     """How the ranks share the model. Only the data is split; replicas x shards = ranks."""
 
     data_shard: int = Field(
@@ -197,14 +190,14 @@ class ParallelConfig(TrainerModel):
         return self
 
 
-class EvaluateConfig(TrainerModel):
+class EvaluateConfig(ApiModel):
     """When the dev split is scored."""
 
     every_steps: int = Field(default=0, ge=0, le=2**31 - 1, description="Steps between two evaluations; 0: each epoch.")
     batch_size: int = Field(default=64, ge=1, le=65536, description="Sentences a rank scores at once.")
 
 
-class EarlyStoppingConfig(TrainerModel):
+class EarlyStoppingConfig(ApiModel):
     """Stop when the strict F1 on dev no longer improves. The best weights are restored in any case."""
 
     patience: int = Field(
@@ -213,7 +206,7 @@ class EarlyStoppingConfig(TrainerModel):
     min_delta: float = Field(default=0.0, ge=0, lt=1, description="Improvement of F1 (0..1) that counts as one.")
 
 
-class TrainerConfig(TrainerModel):
+class TrainerConfig(ApiModel):
     """The built-in trainer's configuration: the whole of `spec.trainer`."""
 
     task: Literal["ner"] = Field(description="What is learnt. ner: named entities, one tag a word.")
@@ -257,35 +250,14 @@ class TrainerConfig(TrainerModel):
         return self
 
 
-class TrainerConfigError(ValueError):
-    """A configuration that cannot be used; the text names every field that is wrong and what is allowed."""
-
-
-def parse_trainer(raw: object, where: str = "spec.trainer") -> TrainerConfig:
-    """Read `spec.trainer` (a mapping as in the manifest, or its JSON text).
+def parse_trainer(text: str, where: str = "spec.trainer") -> TrainerConfig:
+    """Read `spec.trainer` from its JSON text.
 
     Raises:
-        TrainerConfigError: one line for each wrong field, with its path in the manifest, what was found and why not.
+        ManifestError: one line for each wrong field, with its path in the manifest, what was found and why not.
     """
-    if isinstance(raw, str):
-        try:
-            raw = json.loads(raw)
-        except ValueError as error:
-            raise TrainerConfigError(f"{where}: not JSON: {error}") from None
     try:
-        return TrainerConfig.model_validate(raw)
-    except ValidationError as error:
-        raise TrainerConfigError("\n".join(_line(where, item) for item in error.errors())) from None
-
-
-def _line(where: str, item: Any) -> str:
-    path = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
-    match item["type"]:
-        case "missing":
-            return f"{path}: is required"
-        case "extra_forbidden":
-            return f"{path}: unknown field; remove it or correct its name"
-        case "value_error":
-            return f"{path}: {str(item['msg']).removeprefix('Value error, ')}"
-        case _:
-            return f"{path}: {item['msg']}; found {item['input']!r}"
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"{where}: not JSON: {error}") from None
+    return read(TrainerConfig, raw, where)

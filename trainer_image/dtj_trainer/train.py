@@ -16,10 +16,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import ErrorHandler
 
 import dtj
+from dtj_api.base import ManifestError
 from dtj_api.names import Env, ExitCode
-from dtj_api.trainer import TrainerConfig, TrainerConfigError, parse_trainer
+from dtj_api.trainer import TrainerConfig, parse_trainer
 from dtj_trainer.checkpoint.state import ResumeError
 from dtj_trainer.data.locate import NotFoundError
 from dtj_trainer.data.sentences import DataError
@@ -30,7 +32,7 @@ from dtj_trainer.report import build_report, write_report
 from dtj_trainer.session import Session
 from dtj_trainer.tasks.ner import Ner
 
-USER_ERRORS = (TrainerConfigError, DataError, NotFoundError, LayoutError, ResumeError)
+USER_ERRORS = (ManifestError, DataError, NotFoundError, LayoutError, ResumeError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(read_config(options.config))
     except USER_ERRORS as error:
-        print(f"dtj: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # torch's own way to leave the first error where an agent looks for it; the text alone is for people.
+        if os.environ.get("TORCHELASTIC_ERROR_FILE"):
+            ErrorHandler().record_exception(error)
+        print(f"dtj: {error}", file=sys.stderr, flush=True)
         return int(ExitCode.BAD_CONFIG)
     return int(ExitCode.DONE)
 
@@ -50,16 +55,16 @@ def read_config(path: Path | None) -> TrainerConfig:
     """The configuration from a file, or from the environment when `path` is None.
 
     Raises:
-        TrainerConfigError: not there, or wrong.
+        ManifestError: not there, or wrong.
     """
     if path is not None:
         try:
             return parse_trainer(path.read_text(), str(path))
         except OSError as error:
-            raise TrainerConfigError(f"{path}: cannot be read: {error.strerror}") from None
+            raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     text = os.environ.get(Env.TRAINER_CONFIG)
     if not text:
-        raise TrainerConfigError(f"{Env.TRAINER_CONFIG} is not set; give --config FILE")
+        raise ManifestError(f"{Env.TRAINER_CONFIG} is not set; give --config FILE")
     return parse_trainer(text)
 
 

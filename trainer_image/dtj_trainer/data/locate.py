@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from dtj_api.trainer import ModelConfig
+
 
 class NotFoundError(ValueError):
     """A package, directory or file that the configuration names and this machine lacks."""
@@ -30,4 +32,16 @@ def locate(field: str, package: str, path: str) -> Path:
         found = Path(path).absolute()
     if not found.exists():
         raise NotFoundError(f"{field}: {found} does not exist; nothing is fetched from a hub, so mount or install it")
+    return found
+
+
+def locate_model(config: ModelConfig) -> Path:
+    """The directory of the pretrained model.
+
+    Raises:
+        NotFoundError: it does not exist or is no model in the transformers layout.
+    """
+    found = locate("model.path", config.package, config.path)
+    if not (found / "config.json").is_file():
+        raise NotFoundError(f"model.path: {found} has no config.json; give a model in the transformers layout")
     return found

@@ -56,6 +56,10 @@ class Sharded:
             with torch.no_grad():
                 yield self.plain
         finally:
+            # The root stays gathered after a forward without a backward; its parameters would not be the optimizer's.
+            for module in self.plain.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
             self.plain.train()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.data.locate import NotFoundError, locate
+from dtj_trainer.data.locate import NotFoundError, locate_model
 from dtj_trainer.data.schemes import to_spans
 from dtj_trainer.data.sentences import Sentence
 from dtj_trainer.data.splits import leaks, load_splits
@@ -27,9 +28,10 @@ class Ner:
 
     def __init__(self, config: TrainerConfig) -> None:
         self._config = config
-        self._path = locate("model.path", config.model.package, config.model.path)
-        if not (self._path / "config.json").is_file():
-            raise NotFoundError(f"model.path: {self._path} has no config.json; give a model in the transformers layout")
+        self._path = locate_model(config.model)
+        # Its report on unused and missing weights comes from every rank and says what `build_model` checks itself.
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         self.splits = load_splits(config.data)
         self.kinds = list(config.data.labels)
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.kinds for prefix in "BI")]

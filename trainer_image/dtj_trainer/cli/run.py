@@ -1,0 +1,94 @@
+"""`dtj run FILE`: the manifest's job on this machine, with the same launcher and ranks as in a pod."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from dtj_api.base import ManifestError
+from dtj_api.names import Env
+from dtj_api.spec import JobSpec
+from dtj_trainer.cli.manifest import load_job
+from dtj_trainer.cli.progress import ProgressLine
+from dtj_trainer.data.locate import locate_model
+from dtj_trainer.data.splits import load_splits
+from dtj_trainer.launch import local
+
+COMMAND = ("-m", "dtj_trainer.train")
+
+
+def run(file: Path, workers: int | None, processes: int | None, out: Path | None, as_json: bool) -> int:
+    """Train and show the result; the exit code for the shell.
+
+    Raises:
+        ManifestError, DataError, NotFoundError: the manifest or what it names cannot be used; nothing was started.
+    """
+    job = load_job(file)
+    if job.spec.trainer is None:
+        raise ManifestError(f"{file}: spec.trainer: required, but missing; a script of yours runs by torchrun itself")
+    locate_model(job.spec.trainer.model)
+    load_splits(job.spec.trainer.data)
+
+    work = (out or Path("dtj-runs") / job.name).absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / "run.log"
+    console = Console(stderr=True)
+    console.print(f"[bold]{job.name}[/]: output of the ranks goes to {log}", highlight=False, soft_wrap=True)
+    with log.open("ab") as output, ProgressLine(console) as progress:
+        code = local.run(
+            [sys.executable, *COMMAND],
+            workers or job.spec.workers.replicas,
+            processes or _processes(job.spec),
+            work,
+            _environment(job.spec),
+            progress.update,
+            max_restarts=job.spec.failure_policy.max_restarts,
+            output=output.fileno(),
+        )
+    if code:
+        console.print(f"dtj: {progress.failure or 'the job did not succeed'} (exit code {code}; {log})", soft_wrap=True)
+        return code
+    report = json.loads((work / "report" / "report.json").read_text())
+    _show(work, report, as_json, console)
+    return 0
+
+
+def _processes(spec: JobSpec) -> int:
+    if spec.workers.processes_per_worker != "auto":
+        return spec.workers.processes_per_worker
+    return torch.cuda.device_count() or 1
+
+
+def _environment(spec: JobSpec) -> dict[str, str]:
+    """What the operator would tell the launcher, as far as it matters on one machine."""
+    assert spec.trainer is not None
+    values: dict[str, object | None] = {
+        Env.TRAINER_CONFIG: spec.trainer.model_dump_json(by_alias=True),
+        "OMP_NUM_THREADS": spec.trainer.cpu_threads,
+    }
+    if spec.checkpoint is not None:
+        values[Env.SAVE_EVERY_STEPS] = spec.checkpoint.every.steps
+        values[Env.SAVE_EVERY_SECONDS] = spec.checkpoint.every.seconds
+        values[Env.SAVE_KEEP] = spec.checkpoint.keep
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _show(work: Path, report: dict[str, Any], as_json: bool, console: Console) -> None:
+    if as_json:
+        result = {"report": str(work / "report" / "report.json"), "model": report["model"], "test": report["test"]}
+        print(json.dumps({**result, "training": report["training"]}, indent=1))
+        return
+    for scores in report["test"].values():
+        console.print(
+            f"{scores['description']}: F1 {scores['f1']:.4f}, precision {scores['precision']:.4f}, "
+            f"recall {scores['recall']:.4f}, {scores['support']} entities",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"report: {work / 'report' / 'report.md'}", highlight=False, soft_wrap=True)
+    console.print(f"model, for transformers' from_pretrained: {report['model']}", highlight=False, soft_wrap=True)
