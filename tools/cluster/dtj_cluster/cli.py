@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command(options)
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads us (`| head`) has seen enough; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("cluster: interrupted; a cluster that was not up yet is stopped again", file=sys.stderr)
