@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import kopf
 from prometheus_client import CollectorRegistry
@@ -33,6 +33,7 @@ from dtj_operator.observe.reflector import Key
 from dtj_operator.observe.world import World
 from dtj_operator.queue import Shutdown, WorkQueue
 from dtj_operator.reconcile import AT_ONCE, Reconciler
+from dtj_operator.render import Site
 from dtj_operator.telemetry.jobs import JobCollector
 from dtj_operator.telemetry.record import Recorder
 from dtj_operator.telemetry.runtime import RuntimeMetrics
@@ -83,7 +84,8 @@ class Operator:
         self.world = World(client, namespace=config.namespace, wake=self.queue.add, observer=metrics)
         self._control = Control()
         events = EventPoster(client, config.identity)
-        executor = Executor(client, self.world, self._control, events, self._fence)
+        site = Site(operator_namespace=config.pod_namespace)
+        executor = Executor(client, self.world, self._control, events, self._fence, site)
         recorder = Recorder(config.record) if config.record else None
         self._reconciler = Reconciler(self.world, executor, ProgressShare(), recorder)
         self._elector = LeaderElector(
@@ -167,6 +169,8 @@ class Operator:
         tasks = await kopf.spawn_tasks(
             registry=kopf_watch.registry(self._credentials, self.queue.add),
             settings=kopf_watch.settings(),
+            # Left to itself kopf asks for the user's name, which a container's uid need not have.
+            identity=cast(Any, self._config.identity),
             standalone=True,
             clusterwide=everywhere,
             namespaces=[] if everywhere else [self._config.namespace or ""],

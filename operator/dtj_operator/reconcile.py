@@ -11,7 +11,7 @@ from dtj_operator.kube import errors
 from dtj_operator.observe.reflector import Key
 from dtj_operator.observe.view import JobView
 from dtj_operator.observe.world import World
-from dtj_operator.plan import plan
+from dtj_operator.plan.reconcile import plan
 from dtj_operator.plan.value import Plan
 
 AT_ONCE = 0.0

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 PARALLEL_CREATES = 10
 PARALLEL_SENDS = 32
+_WATCHED = (resources.PODS, resources.SERVICES, resources.NETWORK_POLICIES)
 
 
 class ActError(Exception):
@@ -59,16 +60,24 @@ class Executor:
         control: reaches the launchers.
         events: posts events.
         fence: called before each write; raises when this process may no longer write.
+        site: where the operator is.
     """
 
     def __init__(
-        self, client: KubeClient, world: World, control: Control, events: EventPoster, fence: Callable[[], None]
+        self,
+        client: KubeClient,
+        world: World,
+        control: Control,
+        events: EventPoster,
+        fence: Callable[[], None],
+        site: render.Site,
     ) -> None:
         self._client = client
         self._world = world
         self._control = control
         self._events = events
         self._fence = fence
+        self._site = site
         self._creates = asyncio.Semaphore(PARALLEL_CREATES)
         self._sends = asyncio.Semaphore(PARALLEL_SENDS)
 
@@ -139,28 +148,26 @@ class Executor:
                     return await self._create(view, action)
 
     async def _create(self, view: JobView, action: does.Create) -> bool:
-        manifest = render.manifest(view, action)
+        manifest = render.manifest(view, action, self._site)
         resource = resources.of_manifest(manifest)
         if isinstance(action, does.CreateKey):
             key = b64encode(secrets.token_hex(32).encode()).decode()
             manifest = {**manifest, "data": {names.KEY_FIELD: key}}
-        is_pod = resource is resources.PODS
+        watched = resource in _WATCHED
         expectations, lookups = self._world.expectations, self._world.lookups
-        if is_pod:
-            expectations.expect_create(view.uid, action.name)
+        if watched:
+            expectations.expect_create(view.uid, resource, action.name)
         try:
             item = await self._create_or_find(view, resource, manifest, action.name)
         except errors.KubeError:
-            if is_pod:
-                expectations.not_created(view.uid, action.name)
+            expectations.not_created(view.uid, resource, action.name)
             raise
         if resource is not resources.CLAIMS and controller_of(item) != view.uid:
-            if is_pod:
-                expectations.not_created(view.uid, action.name)
+            expectations.not_created(view.uid, resource, action.name)
             lookups.note_taken(view.uid, resource, action.name)
             return True
-        if is_pod:
-            expectations.created(view.uid, action.name, item["metadata"]["uid"])
+        if watched:
+            expectations.created(view.uid, resource, action.name, item["metadata"]["uid"])
         elif resource is resources.SECRETS:
             lookups.note_key(view.uid, item)
         else:
@@ -203,7 +210,7 @@ class Executor:
         return False
 
     async def _dry_run(self, view: JobView, action: does.DryRunWorker) -> bool:
-        manifest = render.manifest(view, action)
+        manifest = render.manifest(view, action, self._site)
         refused = ""
         try:
             await self._client.create(resources.PODS, view.namespace, manifest, dry_run=True)
@@ -211,7 +218,9 @@ class Executor:
             logger.debug("%s: the pod exists, so its manifest was accepted", action)
         except (errors.Invalid, errors.BadRequest, errors.Forbidden) as error:
             refused = error.message
-        self._world.lookups.of(view.uid).dry_run = DryRun(template_hash=action.template_hash, refused=refused)
+        self._world.lookups.of(view.uid).dry_run = DryRun(
+            template_hash=action.template_hash, refused=refused, at=view.now
+        )
         return True
 
     async def _send(self, view: JobView, action: does.Send) -> bool:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from dtj_operator.plan import plan
+from dtj_operator.plan.reconcile import plan
 from dtj_operator.telemetry.record import RecordError, plan_as_data, read_record
 
 

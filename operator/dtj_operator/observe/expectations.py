@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dtj_operator.kube.resources import Resource
+
 TIMEOUT = 30.0
 
 
@@ -27,37 +29,37 @@ class _Create:
 
 @dataclass
 class _Expected:
-    creates: dict[str, _Create] = field(default_factory=dict)
+    creates: dict[tuple[Resource, str], _Create] = field(default_factory=dict)
     deletes: dict[str, float] = field(default_factory=dict)
 
 
 class Expectations:
-    """Expected changes of pods, by the uid of the job that controls them."""
+    """Expected changes of children, by the uid of the job that controls them."""
 
     def __init__(self, timeout: float = TIMEOUT, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout = timeout
         self._clock = clock
         self._jobs: dict[str, _Expected] = {}
 
-    def expect_create(self, job: str, name: str) -> None:
+    def expect_create(self, job: str, resource: Resource, name: str) -> None:
         """Say so *before* the call."""
-        self._jobs.setdefault(job, _Expected()).creates[name] = _Create(self._clock() + self._timeout)
+        self._jobs.setdefault(job, _Expected()).creates[resource, name] = _Create(self._clock() + self._timeout)
 
-    def created(self, job: str, name: str, uid: str) -> None:
+    def created(self, job: str, resource: Resource, name: str, uid: str) -> None:
         """The create was answered: the object has this uid."""
         expected = self._jobs.get(job)
-        create = expected.creates.get(name) if expected else None
+        create = expected.creates.get((resource, name)) if expected else None
         if expected is None or create is None:
             return
         create.uid = uid
         if uid in create.seen:
-            del expected.creates[name]
+            del expected.creates[resource, name]
             self._tidy(job)
 
-    def not_created(self, job: str, name: str) -> None:
+    def not_created(self, job: str, resource: Resource, name: str) -> None:
         """The create certainly did not happen."""
         if job in self._jobs:
-            self._jobs[job].creates.pop(name, None)
+            self._jobs[job].creates.pop((resource, name), None)
             self._tidy(job)
 
     def expect_delete(self, job: str, uid: str) -> None:
@@ -70,14 +72,14 @@ class Expectations:
             self._jobs[job].deletes.pop(uid, None)
             self._tidy(job)
 
-    def saw(self, job: str, name: str, uid: str, *, going: bool) -> None:
-        """The watch brought a pod. `going`: it is deleted or being deleted."""
+    def saw(self, job: str, resource: Resource, name: str, uid: str, *, going: bool) -> None:
+        """The watch brought a child. `going`: it is deleted or being deleted."""
         expected = self._jobs.get(job)
         if expected is None:
             return
-        create = expected.creates.get(name)
+        create = expected.creates.get((resource, name))
         if create and create.uid == uid:
-            del expected.creates[name]
+            del expected.creates[resource, name]
         elif create and not create.uid:
             create.seen.add(uid)
         if going:
@@ -90,7 +92,7 @@ class Expectations:
         if expected is None:
             return 0.0
         now = self._clock()
-        expected.creates = {name: create for name, create in expected.creates.items() if create.until > now}
+        expected.creates = {key: each for key, each in expected.creates.items() if each.until > now}
         expected.deletes = {uid: until for uid, until in expected.deletes.items() if until > now}
         self._tidy(job)
         open_ones = [create.until for create in expected.creates.values()] + list(expected.deletes.values())

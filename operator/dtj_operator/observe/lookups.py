@@ -99,7 +99,7 @@ class Lookups:
     def note_key(self, uid: str, secret: Object) -> None:
         """The job's Secret was read or made."""
         facts = self.of(uid)
-        facts.key = base64.b64decode((secret.get("data") or {}).get(names.KEY_FIELD) or "")
+        facts.key = base64.b64decode((secret.get("data") or {}).get(names.KEY_FIELD) or "").strip()
         self.note_seen(uid, SECRETS, secret["metadata"]["name"])
 
     def note_seen(self, uid: str, resource: Resource, name: str) -> None:

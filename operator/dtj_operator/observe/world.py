@@ -6,6 +6,7 @@ reports by their pod. What a change says is never acted on; it only names the jo
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -66,8 +67,12 @@ class World:
         self.jobs: Reflector[JobRecord] = reflector(resources.JOBS, job_record, self._job_changed, "")
         self.pods: Reflector[PodView] = reflector(resources.PODS, pod_view, self._pod_changed)
         self.nodes: Reflector[NodeView] = reflector(resources.NODES, node_view, self._node_changed, "")
-        self.services: Reflector[Presence] = reflector(resources.SERVICES, presence, self._child_changed)
-        self.policies: Reflector[Presence] = reflector(resources.NETWORK_POLICIES, presence, self._child_changed)
+        self.services: Reflector[Presence] = reflector(
+            resources.SERVICES, presence, functools.partial(self._child_changed, resources.SERVICES)
+        )
+        self.policies: Reflector[Presence] = reflector(
+            resources.NETWORK_POLICIES, presence, functools.partial(self._child_changed, resources.NETWORK_POLICIES)
+        )
         self.reports = make_reports(self._report_interval, self._report_changed)
         self.expectations = Expectations()
         self.lookups = Lookups(client)
@@ -107,7 +112,7 @@ class World:
         pods = tuple(sorted(self.pods.owned_by(job.uid), key=lambda pod: (pod.component, pod.index, pod.uid)))
         nodes = (self.nodes.get("", name) for name in sorted({pod.node for pod in pods if pod.node}))
         return JobView(
-            now=self._clock(),
+            now=self.now(),
             name=job.name,
             namespace=job.namespace,
             uid=job.uid,
@@ -132,6 +137,10 @@ class World:
             dry_run=facts.dry_run,
         )
 
+    def now(self) -> float:
+        """Seconds since the epoch: the one clock that views are made by."""
+        return self._clock()
+
     async def refetch(self, namespace: str, name: str) -> None:
         """Read one job from the server itself; one that is gone is left to the watch."""
         try:
@@ -155,7 +164,7 @@ class World:
         if job is None or pod is None:
             return
         going = change.new is None or change.new.deletion_at is not None
-        self.expectations.saw(job, pod.name, change.uid, going=going)
+        self.expectations.saw(job, resources.PODS, pod.name, change.uid, going=going)
         if change.old and change.old.node and (change.new is None or change.new.node != change.old.node):
             self._on_node.get(change.old.node, set()).discard(change.uid)
         if change.new is None:
@@ -175,9 +184,11 @@ class World:
         for pod in self._on_node.get(change.key[1], ()):
             self._wake_uid(self._job_of_pod.get(pod))
 
-    def _child_changed(self, change: Change[Presence]) -> None:
-        if change.type != "MODIFIED":
-            self._wake_uid(change.owner)
+    def _child_changed(self, resource: resources.Resource, change: Change[Presence]) -> None:
+        if change.owner is None or change.type == "MODIFIED":
+            return
+        self.expectations.saw(change.owner, resource, change.key[1], change.uid, going=change.new is None)
+        self._wake_uid(change.owner)
 
     def _report_changed(self, pod: str) -> None:
         self._wake_uid(self._job_of_pod.get(pod))
