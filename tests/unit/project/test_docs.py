@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 
+import dtj
 from dtj_api import names
 from dtj_api.base import read
 from dtj_api.spec import JobSpec
@@ -56,7 +57,14 @@ def test_the_status_page_names_exactly_the_exit_codes():
     assert {(int(code), name) for code, name in rows} == {(code.value, code.name) for code in names.ExitCode}
 
 
-@pytest.mark.parametrize(("heading", "metrics"), [("Worker pods", names.TrainMetric), ("Operator", names.JobMetric)])
+@pytest.mark.parametrize(
+    ("heading", "metrics"),
+    [
+        ("Worker pods", names.TrainMetric),
+        ("Operator", names.JobMetric),
+        ("Operator, about itself", names.OperatorMetric),
+    ],
+)
 def test_the_metrics_page_names_exactly_the_metrics(heading: str, metrics: type[enum.StrEnum]):
     assert first_column(section("metrics.md", heading)) == [str(metric) for metric in metrics]
 
@@ -170,6 +178,12 @@ def test_a_manifest_in_the_docs_is_one_that_the_models_accept(page: str, manifes
 def read_job(job: dict) -> None:
     assert job["apiVersion"] == names.API_VERSION
     read(JobSpec, job["spec"], "spec")
+
+
+@pytest.mark.parametrize("page", DOCS, ids=relative)
+def test_what_the_docs_import_from_dtj_exists(page: pathlib.Path):
+    code = "".join(re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(), re.M | re.S))
+    assert set(re.findall(r"\bdtj\.(\w+)", code)) <= set(dtj.__all__)
 
 
 def test_every_page_is_in_the_navigation_and_every_decision_in_the_index():
