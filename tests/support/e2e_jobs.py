@@ -117,10 +117,31 @@ class Jobs:
         """SIGKILL the first rank in a pod."""
         self.kubectl("exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--", "python", "-c", KILL_A_RANK)
 
-    def logs(self, name: str) -> str:
-        """The last lines of all worker pods."""
+    def patch(self, name: str, spec: Object) -> None:
+        """Merge into the job's spec."""
+        self.kubectl(
+            "patch", names.PLURAL, name, "-n", self.namespace, "--type=merge", "-p", json.dumps({"spec": spec})
+        )  # fmt: skip
+
+    def wait_for_no_pods(self, name: str, seconds: int) -> None:
+        """Wait until no pod of the job is left, its store included."""
         selector = f"{names.Label.JOB_NAME}={name}"
-        return self.kubectl("logs", "-n", self.namespace, "-l", selector, "--tail=60", "--prefix", "--all-containers")
+        told = self.kubectl("get", "pods", "-n", self.namespace, "-l", selector, "-o", "name")
+        if told.strip():
+            self.kubectl(
+                "wait", "--for=delete", "pods", "-n", self.namespace, "-l", selector, f"--timeout={seconds}s",
+                timeout=seconds + 30,
+            )  # fmt: skip
+
+    def work_dir(self, name: str) -> Path:
+        """The job's directory on the shared volume, as this machine sees it."""
+        job = self.job(name)
+        return self.folder / f"{name}-{job['metadata']['uid'][:8]}"
+
+    def logs_of_ranks(self, name: str) -> str:
+        """What the ranks of all rounds printed, from the log files on the volume."""
+        files = sorted((self.work_dir(name) / "logs").glob("*/*.log"))
+        return "\n".join(file.read_text() for file in files)
 
     def story(self, name: str) -> str:
         """All that helps to understand a failed test."""

@@ -1,0 +1,86 @@
+"""A user's own script is the main use: each example runs to Succeeded in real pods, and those with dtj survive a kill."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from e2e_jobs import Jobs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SUCCEEDED = "condition=Succeeded"
+
+
+def uids(jobs: Jobs, name: str) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in jobs.pods(name)]
+
+
+@pytest.mark.parametrize(("example", "steps"), [("own-script.yaml", 2000), ("hf-trainer.yaml", 300)])
+def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, steps: int) -> None:
+    name = jobs.apply(example)
+    jobs.wait_for_step(name, 40, 180)
+    before = uids(jobs, name)
+
+    jobs.kill_rank(jobs.pods(name)[1]["metadata"]["name"])
+    job = jobs.wait(name, SUCCEEDED, 400)
+
+    assert uids(jobs, name) == before
+    status = job["status"]
+    assert status["phase"] == "Succeeded"
+    assert status["progress"]["step"] == steps
+    assert status["restarts"]["counted"] == 1
+    assert status["restarts"]["byCause"] == {"ProcessSignal": 1}
+    assert status["incarnation"] == 1
+    assert status["checkpoint"]["lastStep"] >= 20
+
+
+def test_own_script_resumes_from_the_last_checkpoint(jobs: Jobs) -> None:
+    name = jobs.apply("own-script.yaml")
+    jobs.wait_for_step(name, 300, 180)
+
+    jobs.kill_rank(jobs.pods(name)[0]["metadata"]["name"])
+    jobs.wait(name, SUCCEEDED, 400)
+
+    resumed = [int(step) for step in re.findall(r"goes on from step (\d+)", jobs.logs_of_ranks(name))]
+    assert resumed
+    assert min(resumed) >= 200, "a checkpoint is published every 100 steps"
+    assert (jobs.work_dir(name) / "model.pt").exists()
+
+
+def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is(jobs: Jobs) -> None:
+    name = jobs.apply("plain-torchrun-script.yaml")
+
+    job = jobs.wait(name, SUCCEEDED, 300)
+
+    assert job["status"]["progress"]["message"] == "not reported"
+    assert "done: loss" in jobs.logs_of_ranks(name)
+    assert (jobs.work_dir(name) / "checkpoint.pt").exists()
+
+
+def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) -> None:
+    name = jobs.apply("own-script.yaml")
+    jobs.wait_for_step(name, 150, 180)
+
+    jobs.patch(name, {"suspend": True})
+    job = jobs.wait(name, "jsonpath={.status.phase}=Suspended", 180)
+    jobs.wait_for_no_pods(name, 180)
+    saved = job["status"]["checkpoint"]["lastStep"]
+    assert saved >= 150, "it was asked to save before its pods went"
+
+    jobs.patch(name, {"suspend": False})
+    jobs.wait(name, SUCCEEDED, 400)
+
+    resumed = [int(step) for step in re.findall(r"goes on from step (\d+)", jobs.logs_of_ranks(name))]
+    assert min(resumed) >= saved
+
+
+def test_a_deleted_job_takes_its_children_along(jobs: Jobs) -> None:
+    name = jobs.apply("own-script.yaml")
+    jobs.wait_for_step(name, 1, 180)
+
+    jobs.kubectl("delete", "dtj", name, "-n", jobs.namespace, "--timeout=60s")
+
+    jobs.wait_for_no_pods(name, 200)
+    left = jobs.kubectl("get", "service,secret,networkpolicy", "-n", jobs.namespace, "-o", "name").split()
+    assert left == []
