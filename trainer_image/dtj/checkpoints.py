@@ -28,6 +28,8 @@ from dtj_api.names import Env
 
 KEEP = 3
 HINT = "LATEST"
+BUG_FIRST = 3.0
+"""Seconds that a rank waits with its own error while another one ends by a bug."""
 
 
 class SaveError(OSError):
@@ -140,13 +142,17 @@ def _published(step: int) -> Iterator[Path]:
 
 def _agree_on(failure: Exception | None, step: int, draft: Path) -> None:
     """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
-    (failed,) = agree([rank() + 1 if failure else 0])
+    is_bug = failure is not None and not isinstance(failure, OSError)
+    failed, bug = agree([rank() + 1 if failure else 0, int(is_bug)])
     if not failed:
         return
     if rank() == 0:
         shutil.rmtree(draft, ignore_errors=True)
-    if failure is not None and not isinstance(failure, OSError):
+    if failure is not None and is_bug:
         raise failure
+    if bug:
+        # The first rank to end tells the job's error: let that be the one with the bug.
+        time.sleep(BUG_FIRST)
     raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
 
 

@@ -1,8 +1,8 @@
 """What a rank sees: torchrun's environment, an interpreter of its own, and its output where people look."""
 
 import json
-import os
 import pathlib
+import sys
 
 import pytest
 
@@ -39,9 +39,7 @@ def test_a_forked_rank_sees_an_interpreter_started_for_it(start):
 
 def test_a_foreign_command_runs_as_a_subprocess(start):
     script = pathlib.Path(__file__).parent / "scripts" / "look.py"
-    job = start(
-        1, "bash", "-c", f"exec python {script} x", env={"PATH": f"{pathlib.Path(os.sys.executable).parent}:/bin"}
-    )
+    job = start(1, "bash", "-c", f"exec python {script} x", env={"PATH": f"{pathlib.Path(sys.executable).parent}:/bin"})
     (one,) = seen(job, 1)
     assert (one["argv"][1:], one["env"]["WORLD_SIZE"], one["session"] == one["pid"]) == (["x"], "1", True)
     (report,) = job.wait_reports("done", lambda r: r.state == "done")

@@ -15,6 +15,7 @@ from pathlib import Path
 from dtj_api.names import ExitCode, LauncherState
 from dtj_api.wire import Report
 from dtj_trainer.launch.local_job import LocalError, LocalJob
+from dtj_trainer.launch.nursery import Nursery
 
 POLL = 0.2
 
@@ -29,6 +30,7 @@ def run(
     *,
     max_restarts: int = 3,
     output: int | None = None,
+    nursery: Nursery | None = None,
 ) -> int:
     """Train on this machine; returns when all ranks have ended well, or the failures are too many.
 
@@ -41,11 +43,14 @@ def run(
         on_report: told the reports of all launchers that answer, a few times a second.
         max_restarts: restarts for failed ranks, in all.
         output: descriptor for the output of launchers and ranks; None: standard output.
+        nursery: to start the launchers in; None: one of its own, which imports torch first.
 
     Returns:
         Exit code for the shell: 0 when the job succeeded.
     """
-    local = LocalJob(command, processes=processes_per_worker, work_dir=work_dir, env=env, output=output)
+    local = LocalJob(
+        command, processes=processes_per_worker, work_dir=work_dir, env=env, output=output, nursery=nursery
+    )
     with local as job, _interrupts() as stopped:
         job.start_store()
         for index in range(workers):
