@@ -26,13 +26,16 @@ class CrashError(Exception):
     """The end of a job that a test wants."""
 
 
-def train_job(raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] | None = None) -> dict[str, Any]:
+def train_job(
+    raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] | None = None, whole: bool = False
+) -> dict[str, Any]:
     """A whole job on this rank. Steps as (step, loss, gradient norm, rate), every float exact.
 
     Args:
         raw: spec.trainer.
         crash_at: give up right after this step; 0: never.
         poison: factor by which the loss of a step (counted from 0) is multiplied, for instance NaN.
+        whole: also write report and export, which takes longer than the training.
     """
     steps: list[tuple[int, float, float, float]] = []
     batches: list[list[int]] = []
@@ -53,8 +56,10 @@ def train_job(raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] |
     with contextlib.suppress(CrashError):
         try:
             entry.run(read(TrainerConfig, raw, "spec.trainer"))
-        except RuntimeError as raised:
+        except (RuntimeError, *entry.USER_ERRORS) as raised:
             error = f"{type(raised).__name__}: {raised}"
+    if not sessions:
+        return {"error": error}
     session = sessions[0]
     return {
         "steps": steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -55,7 +56,7 @@ def test_rate_rises_over_the_warm_up_and_never_is_zero(schedule):
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10] == 1.0
     assert all(0 < r <= 1 for r in rates)
-    falls = [b - a for a, b in zip(rates[10:], rates[11:], strict=False)]
+    falls = [b - a for a, b in itertools.pairwise(rates[10:])]
     assert all(f == 0 for f in falls) if schedule == "constant" else all(f < 0 for f in falls)
 
 
