@@ -99,7 +99,8 @@ class Job(LocalJob):
         return time.monotonic()
 
     def exit_code(self, worker: Worker, patience=PATIENCE) -> int:
-        self.wait(f"the end of worker {worker.index}", lambda: worker.process.exit, patience)
+        # Looking at the reports is what the operator does: a launcher that is done waits for its last one to be seen.
+        self.wait(f"the end of worker {worker.index}", lambda: self.reports() and worker.process.exit, patience)
         assert worker.process.exit
         return worker.process.exit.code
 

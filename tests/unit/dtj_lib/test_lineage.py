@@ -127,6 +127,24 @@ def test_of_many_that_begin_at_once_all_get_the_same(tmp_path):
     assert [path.name for path in (tmp_path / "lineage").iterdir() if path.name.startswith(".")] == []
 
 
+def test_whoever_is_first_fixes_the_choice(incarnation, tmp_path):
+    one = incarnation(1)
+    one.begin()
+    publish(one, 10)
+    publish(one, 20)
+    first: list[str | None] = []
+
+    def refuse_the_newest(path):
+        # While this one still looks, another rank of the incarnation has begun it.
+        if not first:
+            first.append(name(incarnation(2).begin()))
+        return "20" not in path.name
+
+    incarnation(2).begin(refuse_the_newest)
+    assert first == ["step-20.i1"]
+    assert json.loads((tmp_path / "lineage/2").read_text()) == {"restored": "step-20.i1"}
+
+
 def test_pruning_keeps_the_newest_on_the_chain_and_removes_what_is_off_it(incarnation):
     one, two = map(incarnation, (1, 2))
     one.begin()
