@@ -20,7 +20,7 @@ help:  ## show the commands
 
 .PHONY: setup
 setup: $(UV)  ## the Python environment (.venv), from the lock file
-	$(UV) sync --frozen --all-extras
+	@$(UV) sync --frozen --all-extras
 
 $(CACHE)/uv/bin/uv:
 	python3 -m venv $(CACHE)/uv
@@ -28,7 +28,7 @@ $(CACHE)/uv/bin/uv:
 
 .PHONY: demo
 demo: setup  ## train on a real cluster made here; CLUSTER=local|kind|existing, JSON=1 for events as JSON lines
-	$(RUN) python -m dtj_demo --cluster $(or $(CLUSTER),local) $(if $(JSON),--json)
+	@$(RUN) python -m dtj_demo --cluster $(or $(CLUSTER),local) $(if $(JSON),--json)
 
 .PHONY: cluster
 cluster: setup  ## start the local cluster: two real nodes; NODES=n, FAKE_NODES=n

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dtj_api.base import read
-from dtj_api.names import KIND, PLURAL, TRAINER_CONTAINER, Condition, Label, Phase
+from dtj_api.names import KIND, PLURAL, TRAINER_CONTAINER, Component, Condition, Label, Phase
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
 from dtj_cluster.errors import ClusterError
@@ -112,9 +112,10 @@ def _directory(job: Object) -> str:
 
 def logs(name: str, kubectl: Kubectl) -> str:
     """The last lines of every worker, or why there are none."""
+    workers = f"{Label.JOB_NAME}={name},{Label.COMPONENT}={Component.WORKER}"
     try:
         return kubectl(
-            "logs", "--namespace", NAMESPACE, "--selector", f"{Label.JOB_NAME}={name}",
+            "logs", "--namespace", NAMESPACE, "--selector", workers,
             "--container", TRAINER_CONTAINER, "--tail", str(LOG_LINES), "--prefix",
         ) or "(the workers have logged nothing)"  # fmt: skip
     except ClusterError as error:

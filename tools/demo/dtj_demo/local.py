@@ -17,7 +17,7 @@ from dtj_demo.show import Show
 def prepare(show: Show, name: str) -> Place:
     """Start the cluster when it is not up, build the images and put them onto its nodes."""
     cluster = Cluster(name)
-    with show.step("programs, cluster and images"):
+    with show.part("programs, cluster and images"):
         programs: dict[str, Path] = {}
         versions: dict[str, str] = {}
         together(
@@ -30,7 +30,7 @@ def prepare(show: Show, name: str) -> Place:
                 ),
             ]
         )
-    with show.step("images onto the nodes"):
+    with show.part("images onto the nodes"):
         for image in versions:
             images.load(image, cluster.nodes)
     folder = cluster.claim(NAMESPACE, CLAIM)

@@ -42,7 +42,9 @@ def why(status: JobStatus) -> str:
     for kind, value in _TELLING:
         found = status.condition(kind)
         if found is not None and found.status == value:
-            return f"{found.reason}: {found.message}" if found.message else found.reason
+            # A message may have the lines of a traceback; the last one says what it was.
+            message = found.message.strip().splitlines()[-1:]
+            return ": ".join([found.reason, *message])
     return "nothing reported yet"
 
 

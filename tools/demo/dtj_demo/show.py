@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
 
-from dtj_cluster.progress import Step, steps
+from dtj_cluster.progress import Step, span, steps
 
 
 class Show:
@@ -29,6 +30,15 @@ class Show:
         with steps.step(title) as step:
             yield step
         self.event("step", title=title, seconds=round(step.seconds(), 1))
+
+    @contextlib.contextmanager
+    def part(self, title: str) -> Iterator[None]:
+        """As `step`, for a body that shows steps of its own: only its end is told."""
+        began = time.monotonic()
+        yield
+        seconds = time.monotonic() - began
+        self._people.print(f"{time.strftime('%H:%M:%S')} {title}: {span(seconds)} in all", markup=False, soft_wrap=True)
+        self.event("step", title=title, seconds=round(seconds, 1))
 
     def say(self, text: str) -> None:
         """One line for people, and the same as an event."""
