@@ -146,6 +146,8 @@ def test_logs_and_services_work_and_the_outside_is_unreachable_at_once(cluster, 
 
 def test_files_on_a_claim_are_seen_from_both_nodes_and_by_the_machine(cluster, namespace):
     folder = cluster.claim(namespace, "work")
+    wait(cluster, namespace, "jsonpath={.status.phase}=Bound", "pvc/work")
+    assert cluster.claim(namespace, "work") == folder, "asked for again, it is the same"
     volumes = [{"name": "work", "persistentVolumeClaim": {"claimName": "work"}}]
     pods = []
     for name, node in (("a", "node-0"), ("b", "node-1")):

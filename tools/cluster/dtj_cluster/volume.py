@@ -44,6 +44,10 @@ def claim(api: Api, folder: Path, namespace: str, name: str) -> Path:
         )
     prepare(own.parent)
     prepare(own)
+    claims = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    if api.get(f"{claims}/{name}") is not None:
+        # It is bound: to point its volume at it anew would unbind it, for good.
+        return own
     api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
     volume = f"{NAME}-{namespace}-{name}"
     reference = {"namespace": namespace, "name": name}
@@ -59,7 +63,7 @@ def claim(api: Api, folder: Path, namespace: str, name: str) -> Path:
             "resources": {"requests": {"storage": SIZE}},
         },
     }
-    api.create(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", body)
+    api.create(claims, body)
     return own
 
 
