@@ -66,6 +66,8 @@ class Env(StrEnum):
     """Address that the launcher listens on; unset: all of the pod's."""
     TERMINATION_LOG = "DTJ_TERMINATION_LOG"
     """Where the first error is written for the kubelet; unset: /dev/termination-log."""
+    SCRATCH_DIR = "DTJ_SCRATCH_DIR"
+    """Where the launcher makes its folder for sockets and error files; unset: /dev/shm, which is no disk."""
     JOIN_TIMEOUT = "DTJ_JOIN_TIMEOUT"
     HEARTBEAT = "DTJ_HEARTBEAT"
     HEARTBEAT_MISSES = "DTJ_HEARTBEAT_MISSES"

@@ -100,7 +100,7 @@ class Job(LocalJob):
 
     def exit_code(self, worker: Worker, patience=PATIENCE) -> int:
         # Looking at the reports is what the operator does: a launcher that is done waits for its last one to be seen.
-        self.wait(f"the end of worker {worker.index}", lambda: self.reports() and worker.process.exit, patience)
+        self.wait(f"the end of worker {worker.index}", lambda: (self.reports(), worker.process.exit)[1], patience)
         assert worker.process.exit
         return worker.process.exit.code
 

@@ -147,6 +147,8 @@ class LocalJob:
             Env.METRICS_PORT: str(metrics_port),
             Env.CONTROL_PORT: str(control_port),
             Env.BIND_ADDRESS: HOST,
+            # Of a launcher that is killed, nothing must be left either.
+            Env.SCRATCH_DIR: self._scratch.name,
             Env.TERMINATION_LOG: str(self.termination_log(index)),
         }
         process = self._start("dtj_trainer.launch", ["--", *self._command], env)

@@ -29,6 +29,7 @@ def main() -> Never:
     try:
         settings = Settings.from_env(os.environ)
         command = parse_command(sys.argv[1:])
+        scratch = make_scratch()
     except BadConfigError as error:
         write_termination(Path(os.environ.get(Env.TERMINATION_LOG) or TERMINATION_LOG), str(error))
         print(f"dtj: {error}", file=sys.stderr)
@@ -36,7 +37,6 @@ def main() -> Never:
     if (settings.processes or 1) > 1:
         # As torchrun does: ranks that share a machine would each take all of its cores.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    scratch = Path(tempfile.mkdtemp(prefix="dtj-"))
     os.environ[Env.RANK_SOCKET] = str(scratch / "ranks.sock")
     # With it comes torch, before the fork, so that launcher and ranks share its memory.
     from dtj_trainer.launch.launcher import Launcher
@@ -53,3 +53,19 @@ def main() -> Never:
     sys.stdout.flush()
     # Threads may be blocked for ever in a store that hangs; nothing is left to be done by any.
     os._exit(code)
+
+
+def make_scratch() -> Path:
+    """A private folder for the ranks' socket and their error files, in memory where that is to be had.
+
+    Neither a full disk nor a read-only root file system then matters, and the path is short, as a socket's must be.
+
+    Raises:
+        BadConfigError: no folder can be written to.
+    """
+    memory = "/dev/shm"
+    wanted = os.environ.get(Env.SCRATCH_DIR) or (memory if os.access(memory, os.W_OK) else None)
+    try:
+        return Path(tempfile.mkdtemp(prefix="dtj-", dir=wanted))
+    except OSError as error:
+        raise BadConfigError(f"no folder for temporary files: {error}; mount an emptyDir at /tmp") from error
