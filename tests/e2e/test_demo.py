@@ -1,0 +1,64 @@
+"""`make demo` as a user runs it, with a smaller job: to the report, and once more over what the first run left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dtj_api.names import Phase
+from dtj_cluster import Cluster
+from dtj_demo.__main__ import EXAMPLE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def small_job(tmp_path: Path) -> Path:
+    """The example with two workers and a fraction of the work: what is tested here is the demo, not the score."""
+    job = yaml.safe_load(EXAMPLE.read_text())
+    job["spec"]["workers"] |= {"replicas": 2, "minReplicas": 2}
+    job["spec"]["trainer"] |= {"epochs": 1, "batchSize": 32}
+    job["spec"]["trainer"]["data"]["split"]["shuffleSplit"] = [0.2, 0.3, 0.5]
+    file = tmp_path / "ner.yaml"
+    file.write_text(yaml.safe_dump(job))
+    return file
+
+
+def demo(cluster: Cluster, job: Path) -> list[dict[str, Any]]:
+    """Run the demo on the cluster that is up; its events."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "dtj_demo", "--name", cluster.name, "--job", str(job), "--json"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=700,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def test_the_demo_shows_progress_and_the_report_and_replaces_an_earlier_job(cluster: Cluster, small_job: Path):
+    first, second = (demo(cluster, small_job) for _ in range(2))
+
+    result = next(event for event in first if event["event"] == "result")
+    assert result["status"]["phase"] == Phase.SUCCEEDED
+    steps = [event["status"]["progress"].get("step") for event in first if event["event"] == "progress"]
+    seen = [step for step in steps if step is not None]
+    assert seen == sorted(seen)
+    assert seen[-1] == result["status"]["progress"]["totalSteps"]
+    for mode in ("strict", "default"):
+        assert 0 <= result["test"][mode]["f1"] <= 1
+        assert mode in result["test"][mode]["description"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        file.name for file in Path(result["model"]).iterdir()
+    }
+    notes = [event["text"] for event in second if event["event"] == "note"]
+    assert any("of an earlier run (Succeeded) makes room" in note for note in notes)
