@@ -8,7 +8,7 @@ is lost, and that end belongs to the pod.
 
 from __future__ import annotations
 
-from dtj_api.names import Cause, Reason
+from dtj_api.names import Cause, ExitCode, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Failure
 
@@ -26,6 +26,8 @@ def count_rounds(draft: Draft) -> None:
         draft.set(counted=RoundCursor(incarnation=draft.status.incarnation, round=number))
         draft.tell("Warning", Reason.RANK_FAILED, message)
         draft.trouble = (Reason.RANK_FAILED, message)
+        if first.exit_code == ExitCode.BAD_CONFIG:
+            draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
 
 
 def uncounted(draft: Draft) -> dict[int, tuple[str, Failure]]:

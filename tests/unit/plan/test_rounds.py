@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plan_jobs import NOW, a_failure, a_job, deleted
 
-from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
+from dtj_api.names import Cause, Condition, ExitCode, LauncherState, Phase, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Release
 from dtj_operator.plan import SendRelease, plan
@@ -50,6 +50,18 @@ def test_the_newest_round_is_not_judged_before_its_successor_has_formed() -> Non
     lost = plan(job.stored(made.status).end(1, 1).view())
     assert lost.status.restarts.by_cause == {Cause.POD_FAILED: 1}
     assert lost.status.incarnation == 2
+
+
+def test_a_rank_that_cannot_run_what_it_was_given_ends_the_job_with_its_words() -> None:
+    job = a_job().replicas(2).running()
+    failure = a_failure(message="no package 'x'", exit_code=ExitCode.BAD_CONFIG, user_error=True)
+    job.says(0, failures=(failure,), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.status.phase == Phase.FAILED
+    condition = made.status.condition(Condition.FAILED)
+    assert condition is not None
+    assert condition.reason == Reason.USER_ERROR
+    assert "no package 'x'" in condition.message
 
 
 def test_an_error_of_the_user_is_counted_at_once() -> None:
