@@ -1,0 +1,1 @@
+"""The operator: watches DistributedTrainingJobs and makes the cluster what they ask for. Never imports torch."""
