@@ -11,6 +11,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 import dtj
@@ -18,8 +19,11 @@ import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer import loop
+from dtj_trainer.evaluate import predict_split
 from dtj_trainer.parallel.norm import global_norm, scale_
 from dtj_trainer.session import Session
+from dtj_trainer.tasks import ner
+from dtj_trainer.tasks.features import make_features
 
 
 class CrashError(Exception):
@@ -39,6 +43,8 @@ def train_job(
     """
     steps: list[tuple[int, float, float, float]] = []
     batches: list[list[int]] = []
+    tokenised: list[int] = []
+    final: dict[str, Any] = {}
     sessions: list[Session] = []
     report, train = dtj.report, loop.train
 
@@ -50,8 +56,19 @@ def train_job(
         sessions.append(session)
         _watch_batches(session, batches, poison or {}, crash_at)
         train(session)
+        # Collectives, which the end of the job takes away.
+        final["weights"] = weights_digest(session)
+        final["dev"] = predict_split(session.task, session.task.features["dev"], session.parallel, session.world, 5)
 
-    dtj.report, entry.train = record, watch  # type: ignore[attr-defined]
+    def tokenise(sentences: Any, *more: Any) -> Any:
+        tokenised.append(len(sentences))
+        return make_features(sentences, *more)
+
+    _put(dtj, report=record)
+    _put(entry, train=watch)
+    _put(ner, make_features=tokenise)
+    if not whole:
+        _put(entry, write_report=lambda *_: None, export_model=lambda *_: None)
     error = None
     with contextlib.suppress(CrashError):
         try:
@@ -70,9 +87,19 @@ def train_job(
         "evaluations": session.state.evaluations,
         "state": {"step": session.state.step, "stopped": session.state.stopped, "skipped": session.state.skipped},
         "best": [session.state.early.best_f1, session.state.early.best_step],
-        "weights": weights_digest(session),
+        "weights": final.get("weights"),
+        "dev": final.get("dev"),
+        "tokenised": len(tokenised),
+        "units": sum(isinstance(m, FSDPModule) for m in session.parallel.plain.modules()),
         "sharded": sum(isinstance(p, DTensor) for p in session.parallel.plain.parameters()),
     }
+
+
+def _put(module: Any, **functions: Callable[..., Any]) -> None:
+    """Replace functions of a module; a rank is a process of its own, so nothing is put back."""
+    for name, function in functions.items():
+        assert hasattr(module, name)
+        setattr(module, name, function)
 
 
 def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int, float], crash_at: int) -> None:
@@ -96,10 +123,9 @@ def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int,
 def weights_digest(session: Session) -> str:
     """Hash of the whole weights, gathered when sharded; equal only when every bit is."""
     state = hashlib.sha256()
-    if dist.is_initialized() or not any(isinstance(p, DTensor) for p in session.parallel.plain.parameters()):
-        for name, parameter in sorted(session.parallel.plain.named_parameters()):
-            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-            state.update(name.encode() + whole.detach().numpy().tobytes())
+    for name, parameter in session.parallel.plain.named_parameters():
+        whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+        state.update(name.encode() + whole.detach().numpy().tobytes())
     return state.hexdigest()
 
 
@@ -123,13 +149,3 @@ def norm_over_meshes() -> tuple[float, float, list[float], list[float]]:
     clipped = torch.cat([t.flatten() for t in full]).tolist()
     reference = (torch.cat([t.flatten() for t in whole]) / expected).tolist()
     return found, expected, clipped, reference
-
-
-def run_many(jobs: list[tuple[Callable[..., Any], tuple]]) -> list[Any]:
-    """Several jobs in one world, one after the other: a world costs more than a small job."""
-    results = []
-    for function, arguments in jobs:
-        results.append(function(*arguments))
-        if dist.is_initialized():
-            dist.destroy_process_group()
-    return results

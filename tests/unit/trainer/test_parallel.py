@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import pytest
+import torch
 from trainer_fixture import config_of
 from trainer_jobs import norm_over_meshes, train_job
 from trainer_ranks import run_ranks, work_env
+
+from dtj_api.base import read
+from dtj_api.trainer import TrainerConfig
+from dtj_trainer.tasks.ner import Ner
 
 pytestmark = pytest.mark.unit
 
@@ -35,7 +41,10 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, l
     cases = {"reference": (1, {}), **CASES}
     return {
         name: run_ranks(
-            world, train_job, config_of(root, batchSize=BATCH, epochs=1, **changes), env=work_env(work / name)
+            world,
+            train_job,
+            config_of(root, batchSize=BATCH, epochs=1, evaluate={"batchSize": 5}, **changes),
+            env=work_env(work / name),
         )
         for name, (world, changes) in cases.items()
     }
@@ -91,3 +100,37 @@ def test_norm_and_clipping_span_meshes(tmp_path: Path) -> None:
     for found, expected, clipped, reference in run_ranks(2, norm_over_meshes, env=work_env(tmp_path)):
         assert found == pytest.approx(expected, rel=1e-6)
         assert clipped == pytest.approx(reference, rel=1e-5)
+
+
+def test_loss_is_divided_by_the_global_count_of_labelled_tokens(root: Path, results: dict) -> None:
+    """The first step's loss, computed here sentence by sentence; a mean of the ranks' means is another number."""
+    task = Ner(read(TrainerConfig, config_of(root, batchSize=BATCH, epochs=1), "spec.trainer"))
+    first = [task.features["train"][i] for i in results["ddp-2"][0]["batches"][0]]
+    model = task.build_model().eval()
+    with torch.no_grad():
+        sums = [float(task.loss(model, task.collate([feature]))) for feature in first]
+    tokens = [feature.valid for feature in first]
+    expected = sum(sums) / sum(tokens)
+    of_means = statistics.mean(sum(sums[r::2]) / sum(tokens[r::2]) for r in range(2))
+    assert of_means != pytest.approx(expected, rel=1e-4)
+    for case in ("reference", "ddp-2", "accumulated-ddp-2", "fsdp-2"):
+        assert losses(results[case][0])[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_count_every_sentence_once(results: dict) -> None:
+    """24 dev sentences at 5 a call are 5 calls: over 2, 3 and 4 ranks some rank has none in the last turn."""
+    reference = results["reference"][0]["dev"]
+    assert len(reference) == 24
+    for case in ("ddp-2", "ddp-3", "fsdp-2", "fsdp-all-3", "hsdp-2x2"):
+        for result in results[case]:
+            assert [len(row) for row in result["dev"]] == [len(row) for row in reference]
+            assert result["dev"] == reference
+
+
+def test_each_layer_is_a_shard_of_its_own(results: dict) -> None:
+    assert results["fsdp-2"][0]["units"] == 1 + 2
+    assert results["ddp-2"][0]["units"] == 0
+
+
+def test_tokenised_once(results: dict) -> None:
+    assert {result["tokenised"] for ranks in results.values() for result in ranks} == {3}

@@ -23,12 +23,10 @@ def run(world: int, raw: dict, work: Path, crash_at: int = 0, every: int = EVERY
     return run_ranks(world, train_job, raw, crash_at, env=work_env(work, every))
 
 
-def trace(result: dict) -> dict:
-    return {name: result[name] for name in ("steps", "evaluations", "best", "weights")}
-
-
 @pytest.mark.parametrize("case", SAME_WORLD)
-def test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit(dropout_root: Path, tmp_path: Path, case: str) -> None:
+def test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit(
+    dropout_root: Path, tmp_path: Path, case: str
+) -> None:
     world, changes = SAME_WORLD[case]
     raw = config_of(dropout_root, epochs=EPOCHS, **changes)
     whole = run(world, raw, tmp_path / "whole", every=0)[0]

@@ -1,0 +1,119 @@
+"""`dtj run`: a manifest trained without a cluster, and the mistakes that it tells by field."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from trainer_fixture import config_of
+
+from dtj_api.wire import Failure, Progress, Report
+from dtj_trainer.cli import main
+from dtj_trainer.cli.progress import ProgressLine, line
+
+pytestmark = pytest.mark.unit
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "ner.yaml"
+
+
+def manifest(path: Path, change) -> Path:
+    job = yaml.safe_load(EXAMPLE.read_text())
+    change(job)
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+MISTAKES = {
+    "unknown field": (lambda job: job["spec"]["trainer"].update(epoch=3), "spec.trainer.epoch: unknown field"),
+    "bad value": (lambda job: job["spec"]["trainer"].update(epochs=0), "spec.trainer.epochs: "),
+    "no trainer": (lambda job: job["spec"].pop("trainer"), "spec"),
+    "kind": (lambda job: job.update(kind="Job"), "kind: found 0 objects of kind DistributedTrainingJob"),
+    "version": (lambda job: job.update(apiVersion="dtj.dev/v1"), "apiVersion: found 'dtj.dev/v1'"),
+    "name": (lambda job: job["metadata"].pop("name"), "metadata.name: required"),
+    "min above replicas": (lambda job: job["spec"]["workers"].update(minReplicas=4), "minReplicas"),
+    "no such model": (lambda job: job["spec"]["trainer"]["model"].update(package="nope"), "no package 'nope'"),
+    "type outside the map": (
+        lambda job: job["spec"]["trainer"]["data"]["labelMap"].pop("movie"),
+        "type 'movie' is unknown; data.labelMap knows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_told_by_field_and_nothing_starts(tmp_path, capsys, case):
+    change, says = MISTAKES[case]
+    file = manifest(tmp_path / "job.yaml", change)
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 64
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("content", "says"), [("a: [", "not YAML"), ("", "found 0 objects")])
+def test_what_is_no_manifest(tmp_path, capsys, content, says):
+    file = tmp_path / "job.yaml"
+    file.write_text(content)
+    assert main(["run", str(file)]) == 64
+    assert says in capsys.readouterr().err
+
+
+def test_workers_must_be_a_positive_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "x", "--workers", "0"])
+    assert "allowed is a whole number of at least 1" in capsys.readouterr().err
+
+
+def report(progress: Progress, **changes) -> Report:
+    return Report("uid", 0, "training", 1, 1, 2, changes.pop("group_rank", 0), progress=progress, **changes)
+
+
+def test_the_line_is_that_of_rank_0():
+    progress = Progress(
+        step=50, total_steps=100, epoch=1.5, loss=0.25, samples=800, tokens_per_second=1234.0, samples_per_second=16.0
+    )
+    other = report(Progress(step=49), group_rank=1)
+    assert line([other, report(progress)]) == (
+        "step 50/100, epoch 1.50, loss 0.2500, 1,234 tokens/s, eta 0:50, 2 ranks"
+    )
+    assert line([]) == "starting (0 workers)"
+    assert line([report(Progress())]) == "training (1 workers)"
+    assert "evaluate" in line([report(Progress(step=1, phase="evaluate"))])
+
+
+def test_the_newest_failure_is_kept():
+    progress = ProgressLine(Console(file=io.StringIO()))
+    failures = tuple(Failure(1, i, i, 0, float(i), 1, f"E{i}", "", True) for i in (2, 1))
+    progress.update([report(Progress(), failures=failures)])
+    assert progress.failure == "rank 2: E2"
+
+
+def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:
+    def small(job: dict) -> None:
+        job["spec"]["trainer"] = config_of(root, epochs=1)
+        job["spec"]["checkpoint"]["every"] = {"steps": 5}
+
+    file = manifest(tmp_path / "job.yaml", small)
+    out = tmp_path / "out"
+    program = [sys.executable, "-c", "import sys; from dtj_trainer.cli import main; sys.exit(main())"]
+    ended = subprocess.run(
+        [*program, "run", str(file), "--workers", "2", "--out", str(out), "-o", "json"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr + (out / "run.log").read_text()
+    answer = json.loads(ended.stdout)
+    assert Path(answer["model"], "model.safetensors").is_file()
+    assert answer["test"] == json.loads(Path(answer["report"]).read_text())["test"]
+    assert answer["training"]["worldSizes"] == [{"fromStep": 0, "ranks": 2}]
+    assert sorted(path.name for path in (out / "checkpoints").glob("step-*")) == [
+        "step-10.i1",
+        "step-14.i1",
+        "step-5.i1",
+    ]
