@@ -67,7 +67,7 @@ def test_why_takes_what_stops_the_job_before_what_it_waits_for():
         JobStatus(workers=WorkerCounts(ready=1)),
         JobStatus(progress=JobProgress(step=1)),
         JobStatus(restarts=Restarts(counted=1)),
-        JobStatus(conditions=(condition(Condition.READY, "False", Reason.NOT_READY),)),
+        JobStatus(conditions=(condition(Condition.READY, "False", Reason.MEETING),)),
     ],
 )
 def test_a_change_is_seen(other: JobStatus):

@@ -1,10 +1,13 @@
 """The project speaks of itself alone: no tracked file names a machine's folders or a package host."""
 
+import enum
 import pathlib
 import re
 import subprocess
 
 import pytest
+
+from dtj_api import names
 
 ROOT = pathlib.Path(__file__).parents[3]
 # Each is in two parts, so that this file does not name what it looks for.
@@ -59,3 +62,15 @@ def test_the_search_finds(text: str):
 @pytest.mark.parametrize("text", ["/dtj/work", "network/root", "pyproject", "./work", "GOPROXY is read"])
 def test_the_search_leaves_alone(text: str):
     assert not findings(text)
+
+
+def test_every_word_of_the_contract_is_used():
+    code = "\n".join(
+        file.read_text()
+        for folder in ("operator", "trainer_image")
+        for file in (ROOT / folder).rglob("*.py")
+        if file.name != "names.py"
+    )
+    enums = [value for value in vars(names).values() if isinstance(value, type) and issubclass(value, enum.Enum)]
+    members = [word.name for kind in enums if kind.__module__ == names.__name__ for word in kind]
+    assert [word for word in members if not re.search(rf"\.{word}\b", code)] == []
