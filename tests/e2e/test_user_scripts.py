@@ -1,4 +1,4 @@
-"""A user's own script is the main use: each example runs to Succeeded in real pods, and those with dtj survive a kill."""
+"""A user's own script is the main use: each example runs to Succeeded in real pods; those with dtj survive a kill."""
 
 from __future__ import annotations
 

@@ -115,7 +115,9 @@ class Jobs:
 
     def kill_rank(self, pod: str) -> None:
         """SIGKILL the first rank in a pod."""
-        self.kubectl("exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--", "python", "-c", KILL_A_RANK)
+        self.kubectl(
+            "exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--", "python", "-c", KILL_A_RANK
+        )
 
     def patch(self, name: str, spec: Object) -> None:
         """Merge into the job's spec."""
