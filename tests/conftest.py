@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dtj_cluster import Cluster, ControlPlane
+from dtj_cluster import Cluster, ControlPlane, seed
 from dtj_cluster.state import state_home
 
 
@@ -50,5 +50,6 @@ def cluster() -> Iterator[Cluster]:
     if running:
         yield Cluster(running)
         return
+    seed.ensure()
     with free_name() as name, Cluster(name, nodes=2) as own:
         yield own

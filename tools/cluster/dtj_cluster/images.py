@@ -22,6 +22,8 @@ from dtj_cluster.errors import ClusterError
 from dtj_cluster.progress import steps
 
 NAMES = ("pause", "thin", "operator", "trainer")
+KEPT = 2
+"""Images of one name that stay in the layout, newest last: another checkout may need the one before."""
 
 
 class Node(Protocol):
@@ -134,7 +136,14 @@ def _thin() -> str:
 def _from_dockerfile(name: str) -> str:
     base = _thin()
     tag = dockerfile.tag(name, base)
-    return _build(tag, f"image {name}", functools.partial(dockerfile.build, name, base, tag))
+
+    def build(into: oci.Layout, work: cache.Build) -> None:
+        dockerfile.build(name, base, tag, into, work)
+        # A trainer's environment is 6 GB: what an older lock file asked for goes with its last image.
+        old = [other for other in into.tags() if other.startswith(f"{name}-")][:-KEPT]
+        into.prune(lambda other: other not in old)
+
+    return _build(tag, f"image {name}", build)
 
 
 def _pause() -> str:

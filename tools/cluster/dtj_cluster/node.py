@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dtj_cluster import cgroups, node_config, node_init
+from dtj_cluster import cgroups, node_config, node_init, seed
 from dtj_cluster import network as net
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
@@ -82,6 +82,7 @@ class Node:
         init = self.init
         if init is None or not (folder / _ON).exists():
             self.power_off()
+            seed.plant(self.handle.containerd_root)
             for name in {*node_init.PLACES.values(), "containerd"}:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             node_config.write(self.handle, self.number, self._cluster, self._paths, self._programs, self._network)

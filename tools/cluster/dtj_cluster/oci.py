@@ -59,6 +59,10 @@ class Layout:
     def _write_index(self, entries: list[Json]) -> None:
         _replace(self._index_file, json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
 
+    def tags(self) -> list[str]:
+        """The tags of all images, the newest last."""
+        return [str(entry.get("annotations", {}).get(REF_NAME, "")) for entry in self._entries()]
+
     def digest(self, tag: str) -> str | None:
         """The digest of the tagged image's manifest, None when there is no such image."""
         for entry in self._entries():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dtj_cluster import binaries, images
+from dtj_cluster import binaries, images, seed
 from dtj_cluster.clean import together
 from dtj_cluster.cluster import Cluster
 from dtj_cluster.errors import ClusterError
@@ -17,19 +17,19 @@ from dtj_demo.show import Show
 def prepare(show: Show, name: str) -> Place:
     """Start the cluster when it is not up, build the images and put them onto its nodes."""
     cluster = Cluster(name)
-    with show.part("programs, cluster and images"):
-        programs: dict[str, Path] = {}
-        versions: dict[str, str] = {}
+    programs: dict[str, Path] = {}
+    versions: dict[str, str] = {}
+    with show.part("programs and images"):
+        # The compilers keep all cores busy, and the images' builds wait for the disk: side by side both are faster.
         together(
             [
-                lambda: _up(cluster),
-                lambda: programs.update(binaries.ensure("kubectl", "helm")),
-                *(
-                    lambda image=image: versions.update({image: images.ensure(image)})
-                    for image in ("operator", "trainer")
-                ),
+                lambda: programs.update(binaries.ensure("kubectl", "helm", "etcd", "coredns", "kube-router")),
+                lambda: versions.update({image: images.ensure(image) for image in ("operator", "trainer")}),
             ]
         )
+        seed.ensure()
+    with show.part("cluster"):
+        _up(cluster)
     with show.part("images onto the nodes"):
         for image in versions:
             images.load(image, cluster.nodes)
