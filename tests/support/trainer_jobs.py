@@ -90,6 +90,7 @@ def train_job(
         "weights": final.get("weights"),
         "dev": final.get("dev"),
         "tokenised": len(tokenised),
+        "reported": (dtj.work_dir() / "report" / "report.json").is_file(),
         "units": sum(isinstance(m, FSDPModule) for m in session.parallel.plain.modules()),
         "sharded": sum(isinstance(p, DTensor) for p in session.parallel.plain.parameters()),
     }

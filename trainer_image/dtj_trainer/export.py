@@ -23,7 +23,7 @@ def export_model(model: nn.Module, model_config: Any, tokenizer: Any, target: Pa
     whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if world.rank == 0:
         # A fresh model takes the weights: the trained one may be sharded, and its class then is not the library's.
-        plain = AutoModelForTokenClassification.from_config(model_config)  # type: ignore[no-untyped-call]
+        plain = AutoModelForTokenClassification.from_config(model_config)
         plain.load_state_dict(whole)
         making = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(making, ignore_errors=True)

@@ -36,7 +36,8 @@
 | decay on biases and norms | test_optimizer.py::test_every_trainable_parameter_once_and_no_decay_on_vectors |
 | constant rate, fp32 only | test_optimizer.py::test_rate_rises_over_the_warm_up_and_never_is_zero |
 | bf16 that is not bf16 | test_parallel.py::test_bf16_is_near_fp32_and_not_fp32 |
-| the last epoch is shipped, not the best | test_train.py::test_early_stopping_is_decided_once_and_the_best_weights_are_shipped |
+| the last epoch is shipped, not the best | test_train.py::test_the_best_weights_are_shipped_when_the_last_are_worse |
+| each rank decides on early stopping for itself | test_train.py::test_early_stopping_is_decided_once_for_all_ranks |
 | scores of words instead of entities | test_scores.py::test_entities_count_and_not_words |
 | a score without its mode's name | test_scores.py::test_strict_and_default_differ_on_a_stray_inside_tag |
 | lost words left out of the score | test_features.py::test_a_word_without_a_piece_is_lost_and_shifts_nothing |
