@@ -140,6 +140,7 @@ def checkout(home, monkeypatch):
     folder.mkdir()
     for part in dockerfile._CONTEXT:
         place = folder / part
+        place.parent.mkdir(parents=True, exist_ok=True)
         if (dockerfile.CHECKOUT / part).is_dir():
             place.mkdir(parents=True)
             place /= "file"
@@ -171,10 +172,11 @@ def test_another_base_and_another_dockerfile_make_another_image(checkout):
     assert len(tags) == 3
 
 
-def test_tests_and_docs_make_no_other_image(checkout):
+def test_tests_and_the_caches_of_tools_make_no_other_image(checkout):
     before = dockerfile.tag("trainer", "base-1")
-    (checkout / "tests").mkdir()
-    (checkout / "tests" / "test_it.py").write_text("")
+    for beside in ("tests/test_it.py", "operator/.mypy_cache/it.json", "trainer_image/dtj/__pycache__/it.pyc"):
+        (checkout / beside).parent.mkdir(parents=True)
+        (checkout / beside).write_text("")
 
     assert dockerfile.tag("trainer", "base-1") == before
 
@@ -182,14 +184,21 @@ def test_tests_and_docs_make_no_other_image(checkout):
 @pytest.mark.parametrize("name", ["operator", "trainer"])
 def test_the_dockerfiles_copy_what_the_tag_counts_and_the_ignore_file_lets_through(name):
     text = dockerfile.DOCKERFILES[name].read_text()
-    copied = [source for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for source in line.split()[:-1]]
+    copied = [
+        source for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE) for source in line.split()[:-1]
+    ]
     allowed = (dockerfile.CHECKOUT / ".dockerignore").read_text().splitlines()
 
-    assert copied
     for source in copied:
-        assert any(pathlib.PurePath(source).is_relative_to(part) for part in dockerfile._CONTEXT), source
+        assert any(
+            source in (part, *map(str, pathlib.PurePath(part).parents)) or source.startswith(f"{part}/")
+            for part in dockerfile._CONTEXT
+        ), source
+    assert {f"!{part}" for part in dockerfile._CONTEXT} == {line for line in allowed if line.startswith("!")}
     for part in dockerfile._CONTEXT:
-        assert f"!{part}" in allowed
+        assert any(
+            pathlib.PurePath(part).is_relative_to(source) or source.startswith(f"{part}/") for source in copied
+        ), part
 
 
 def test_the_operators_image_has_no_torch_and_both_run_as_an_ordinary_user():

@@ -16,8 +16,18 @@ from dtj_cluster.errors import ClusterError
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 DOCKERFILES = {"operator": CHECKOUT / "Dockerfile", "trainer": CHECKOUT / "trainer_image" / "Dockerfile"}
-# What the Dockerfiles copy; .dockerignore lets nothing else through.
-_CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "uv.lock", "operator", "tools/docker", "trainer_image")
+# What the Dockerfiles copy; .dockerignore lets nothing else through, such as the caches of tools that lie beside.
+_CONTEXT = (
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "uv.lock",
+    "operator/dtj_api",
+    "operator/dtj_operator",
+    "tools/docker",
+    "trainer_image/dtj",
+    "trainer_image/dtj_trainer",
+)
 _MOUNT = "/run/build"
 _RUN_ROOT = "/run/dtj-buildah"
 _UV_CACHE = "/run/uv-cache"
