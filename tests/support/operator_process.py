@@ -1,0 +1,168 @@
+"""The operator as a process against a real API server, and a client to see what it does there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from dtj_api import names
+from dtj_api.crd import crd
+from dtj_operator.kube import credentials, errors
+from dtj_operator.kube.client import HttpKubeClient, Object
+from dtj_operator.kube.resources import CRDS, JOBS, PODS, Resource
+from dtj_operator.observe.reflector import controller_of
+
+NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
+PATIENCE = 60.0
+
+
+def a_job(name: str, replicas: int, **spec: Any) -> Object:
+    """A job that any node could run. Without nodes its pods stay Pending."""
+    container = {"name": names.TRAINER_CONTAINER, "image": "example.com/train:1", "command": ["python", "train.py"]}
+    workers = {"replicas": replicas, "template": {"spec": {"containers": [container]}}, **spec.pop("workers", {})}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": name},
+        "spec": {"workers": workers, **spec},
+    }
+
+
+@contextlib.asynccontextmanager
+async def connect(kubeconfig: Path) -> AsyncIterator[HttpKubeClient]:
+    """A client with all rights."""
+    client = HttpKubeClient(await credentials.load(str(kubeconfig)))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def install_crd(client: HttpKubeClient) -> None:
+    """Install the CRD, unless it is there, and wait until jobs can be made."""
+    with contextlib.suppress(errors.AlreadyExists):
+        await client.create(CRDS, None, crd())
+
+    async def served() -> bool:
+        try:
+            await client.list_page(JOBS, None)
+        except errors.NotFound:
+            return False
+        return True
+
+    await until(served)
+
+
+async def make_namespace(client: HttpKubeClient, name: str) -> None:
+    """Make a namespace."""
+    await client.create(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def until(condition: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.05) -> Any:
+    """Wait for an asynchronous condition to give something true, and give that."""
+    async with asyncio.timeout(patience):
+        while True:
+            if found := await condition():
+                return found
+            await asyncio.sleep(pause)
+
+
+async def everything(client: HttpKubeClient, resource: Resource, namespace: str) -> list[Object]:
+    """All objects of a resource in a namespace."""
+    items: list[Object] = []
+    token = ""
+    while True:
+        page = await client.list_page(resource, namespace, token=token)
+        items += page["items"]
+        token = page["metadata"].get("continue") or ""
+        if not token:
+            return items
+
+
+async def children(client: HttpKubeClient, resource: Resource, job: Object) -> dict[str, Object]:
+    """The objects that a job controls, by name."""
+    items = await everything(client, resource, job["metadata"]["namespace"])
+    return {item["metadata"]["name"]: item for item in items if controller_of(item) == job["metadata"]["uid"]}
+
+
+async def pods_of(client: HttpKubeClient, job: Object) -> dict[str, Object]:
+    """The pods that a job controls, by name."""
+    return await children(client, PODS, job)
+
+
+def names_of(name: str, workers: int) -> set[str]:
+    """Names of all pods of a job."""
+    return {names.store_name(name), *(names.worker_name(name, index) for index in range(workers))}
+
+
+class OperatorProcess:
+    """One `dtj-operator run`. Use it as a context manager; its log is at `log`."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path, *args: str) -> None:
+        self.log = log
+        self._output = log.open("ab")
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dtj_operator", "run", "--kubeconfig", str(kubeconfig)),
+                *("--metrics-host", "127.0.0.1", "--metrics-port", "0", "--log-format", "text"),
+                *(("--namespace", namespace) if namespace else ()),
+                *args,
+            ],
+            stdout=self._output,
+            stderr=self._output,
+        )
+
+    def __enter__(self) -> OperatorProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._output.close()
+
+    async def ready(self) -> str:
+        """Wait until its watches are complete; the answer is the URL of metrics and health."""
+        url = await until(self._url)
+        async with aiohttp.ClientSession() as session:
+
+            async def answers() -> bool:
+                async with session.get(f"{url}/readyz") as response:
+                    return response.status == 200
+
+            await until(answers)
+        return str(url)
+
+    async def leads(self) -> None:
+        """Wait until it holds the lease."""
+
+        async def says_so() -> bool:
+            return "leading as" in self.text()
+
+        await until(says_so)
+
+    async def metrics(self) -> str:
+        """Its /metrics page."""
+        async with aiohttp.ClientSession() as session, session.get(f"{await self._url()}/metrics") as response:
+            return await response.text()
+
+    def text(self) -> str:
+        """Its log so far."""
+        return self.log.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        """Signal it and wait; the answer is its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    async def _url(self) -> str:
+        assert self.process.poll() is None, f"the operator ended: {self.text()}"
+        lines = [line for line in self.text().splitlines() if "metrics and health on port" in line]
+        return f"http://127.0.0.1:{lines[-1].rsplit(' ', 1)[1]}" if lines else ""
