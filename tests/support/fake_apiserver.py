@@ -13,6 +13,9 @@ from fake_kube import FakeKube, resource_of
 from dtj_operator.kube import errors
 from dtj_operator.kube.resources import ALL, Resource
 
+SERVED = (*ALL, Resource("", "v1", "Namespace", "namespaces", namespaced=False))
+"""kopf does not begin before it has seen that namespaces are served."""
+
 Answer = tuple[int, Any, dict[str, str]]
 """HTTP status, body, headers."""
 
@@ -165,7 +168,7 @@ def _group(group: str) -> dict[str, Any]:
 
 
 def _resources(group: str, version: str) -> dict[str, Any]:
-    found = [each for each in ALL if (each.group, each.version) == (group, version)]
+    found = [each for each in SERVED if (each.group, each.version) == (group, version)]
     verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
     return {
         "kind": "APIResourceList",

@@ -1,0 +1,145 @@
+"""What the creation benchmarks share: the raw client that is the floor, the operator beside it, and the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import os
+import platform
+import statistics
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from operator_process import OperatorProcess, connect, install_crd, make_namespace
+
+from dtj_cluster import ControlPlane
+from dtj_operator.kube.client import HttpKubeClient, Object
+from dtj_operator.kube.resources import PODS
+
+IN_FLIGHT = 10
+RIVALS = """Rivals, measured elsewhere (another 2-core machine, Kubernetes 1.35.4, their defaults; seconds, median):
+  workers    raw client   JobSet   training-operator v1   Trainer v2
+  8                0.07     0.31                   0.18         0.34
+  64               0.56     2.76                   3.04         2.44
+  256              3.17    14.15                  14.76         12.2
+  1000             8.35     51.7                   49.8            -
+  200 jobs x 2        -     41.9                   88.9            -"""
+
+
+@dataclass
+class Series:
+    """Seconds of one thing, measured several times, with the machine's load before each."""
+
+    seconds: list[float] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float, load: float) -> None:
+        """Take one measurement."""
+        self.seconds.append(round(seconds, 4))
+        self.load.append(round(load, 2))
+
+    @property
+    def median(self) -> float:
+        """The median, in seconds."""
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        """Median and range."""
+        return f"{self.median:7.2f} ({min(self.seconds):.2f}-{max(self.seconds):.2f})"
+
+    def data(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"median": self.median, "seconds": self.seconds, "load": self.load}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A control plane with one operator on it."""
+
+    client: HttpKubeClient
+    namespace: str
+    operator: OperatorProcess
+
+
+@contextlib.asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """Start a control plane without nodes, and an operator. Pods stay without an IP, so it contacts nobody."""
+    with ControlPlane() as plane:
+        async with connect(plane.kubeconfig) as client:
+            await install_crd(client)
+            await make_namespace(client, "bench")
+            await make_namespace(client, "floor")
+            args = ("--log-level", "warning", "--no-leader-election")
+            with OperatorProcess(plane.kubeconfig, "bench", folder / "operator.log", *args) as operator:
+                await asyncio.sleep(3)
+                yield Stage(client, "bench", operator)
+
+
+class Arrivals:
+    """Watches the pods of a namespace and knows when the n-th came."""
+
+    def __init__(self, client: HttpKubeClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    async def wait(self, pods: int, version: str) -> float:
+        """The moment (perf_counter) at which so many pods had been added after `version`."""
+        seen: set[str] = set()
+        async with asyncio.timeout(600):
+            async for event in self._client.watch(PODS, self._namespace, version=version):
+                if event["type"] == "ADDED":
+                    seen.add(event["object"]["metadata"]["name"])
+                if len(seen) >= pods:
+                    return time.perf_counter()
+        raise AssertionError("the watch ended")
+
+    async def version(self) -> str:
+        """Where to begin watching."""
+        page = await self._client.list_page(PODS, self._namespace, limit=1)
+        return str(page["metadata"]["resourceVersion"])
+
+
+def bare(pod: Object) -> Object:
+    """A pod as a client would send it: the same labels, environment and size, owned by nobody."""
+    pod = copy.deepcopy(pod)
+    kept = {key: pod["metadata"][key] for key in ("name", "labels", "annotations") if key in pod["metadata"]}
+    spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": spec}
+
+
+async def raw(client: HttpKubeClient, namespace: str, pods: list[Object]) -> float:
+    """Create pods with ten requests in flight; the answer is the seconds until the last one was created."""
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(pod: Object) -> None:
+        async with slots:
+            await client.create(PODS, namespace, pod)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(one(pod) for pod in pods))
+    return time.perf_counter() - started
+
+
+async def clear(client: HttpKubeClient, namespace: str, pods: list[Object]) -> None:
+    """Delete pods at once and wait until they are gone."""
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(pod: Object) -> None:
+        async with slots:
+            await client.delete(PODS, namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"], grace_seconds=0)
+
+    await asyncio.gather(*(one(pod) for pod in pods))
+
+
+def load() -> float:
+    """The machine's load now."""
+    return os.getloadavg()[0]
+
+
+def machine() -> str:
+    """The machine in words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
