@@ -79,6 +79,7 @@ class World:
         self._by_uid: dict[str, Key] = {}
         self._job_of_pod: dict[str, str] = {}
         self._on_node: dict[str, set[str]] = {}
+        self._missing: dict[str, float] = {}
 
     @property
     def reflectors(self) -> tuple[Reflector[Any], ...]:
@@ -110,7 +111,7 @@ class World:
         if job is None:
             return None
         pods = tuple(sorted(self.pods.owned_by(job.uid), key=lambda pod: (pod.component, pod.index, pod.uid)))
-        nodes = (self.nodes.get("", name) for name in sorted({pod.node for pod in pods if pod.node}))
+        nodes = tuple(self._node(name) for name in sorted({pod.node for pod in pods if pod.node}))
         return JobView(
             now=self.now(),
             name=job.name,
@@ -132,7 +133,7 @@ class World:
                 claim=bool(claim) and self.lookups.has(job.uid, resources.CLAIMS, claim or ""),
             ),
             foreign=tuple(sorted(f"{resource.kind}/{name}" for resource, name in facts.taken)),
-            nodes=tuple(node for node in nodes if node is not None),
+            nodes=nodes,
             reports=self.reports.of([pod.uid for pod in pods]),
             dry_run=facts.dry_run,
         )
@@ -140,6 +141,13 @@ class World:
     def now(self) -> float:
         """Seconds since the epoch: the one clock that views are made by."""
         return self._clock()
+
+    def _node(self, name: str) -> NodeView:
+        """A node as watched; one without an object is not ready since that was noticed."""
+        known = self.nodes.get("", name)
+        if known is not None:
+            return known
+        return NodeView(name, ready=False, not_ready_since=self._missing.setdefault(name, self.now()))
 
     async def refetch(self, namespace: str, name: str) -> None:
         """Read one job from the server itself; one that is gone is left to the watch."""
@@ -166,7 +174,7 @@ class World:
         going = change.new is None or change.new.deletion_at is not None
         self.expectations.saw(job, resources.PODS, pod.name, change.uid, going=going)
         if change.old and change.old.node and (change.new is None or change.new.node != change.old.node):
-            self._on_node.get(change.old.node, set()).discard(change.uid)
+            self._left_node(change.old.node, change.uid)
         if change.new is None:
             self._job_of_pod.pop(change.uid, None)
             self.reports.forget(change.uid)
@@ -178,9 +186,18 @@ class World:
         if change.old != change.new:
             self._wake_uid(job)
 
+    def _left_node(self, node: str, pod: str) -> None:
+        others = self._on_node.get(node, set())
+        others.discard(pod)
+        if not others:
+            self._on_node.pop(node, None)
+            self._missing.pop(node, None)
+
     def _node_changed(self, change: Change[NodeView]) -> None:
         if change.old == change.new:
             return
+        if change.new is not None:
+            self._missing.pop(change.key[1], None)
         for pod in self._on_node.get(change.key[1], ()):
             self._wake_uid(self._job_of_pod.get(pod))
 

@@ -1,0 +1,82 @@
+"""What a view tells beyond the watched objects: a node that a pod names and that has no object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from fake_kube import FakeKube
+from operator_process import a_job
+
+from dtj_api import names
+from dtj_operator.kube.resources import JOBS, NODES, PODS
+from dtj_operator.observe.view import NodeView
+from dtj_operator.observe.world import World
+
+KEY = ("default", "ner")
+READY = {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+class Seen:
+    """A world that runs on a cluster in memory, with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.kube, self.now, self.woken = FakeKube(), 100.0, asyncio.Event()
+        self.world = World(self.kube, namespace=None, wake=lambda key: self.woken.set(), clock=lambda: self.now)
+        job = a_job("ner", 1)
+        job["metadata"]["namespace"] = "default"
+        self.uid = self.kube.put(JOBS, job)["metadata"]["uid"]
+        owner = {"uid": self.uid, "controller": True, "kind": names.KIND, "name": "ner", "apiVersion": "v1"}
+        labels = {names.Label.MANAGED_BY: names.MANAGED_BY, names.Label.COMPONENT: names.Component.WORKER}
+        metadata = {"name": "p", "namespace": "default", "labels": labels, "ownerReferences": [owner]}
+        self.pod = self.kube.put(PODS, {"metadata": metadata, "spec": {"nodeName": "n"}, "status": {}})
+
+    async def nodes(self) -> tuple[NodeView, ...]:
+        """The nodes of the job's view."""
+        view = await self.world.view(KEY)
+        assert view is not None
+        return view.nodes
+
+    async def after(self, change) -> None:
+        """Make a change and wait until the job is woken by it."""
+        self.woken.clear()
+        change()
+        await asyncio.wait_for(self.woken.wait(), 10)
+
+
+@pytest.fixture
+async def seen():
+    seen = Seen()
+    tasks = [asyncio.create_task(each.run()) for each in seen.world.reflectors]
+    await seen.world.wait_synced()
+    yield seen
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await seen.world.reports.close()
+
+
+async def test_a_node_without_an_object_is_not_ready_since_it_was_noticed(seen):
+    assert await seen.nodes() == (NodeView("n", ready=False, not_ready_since=100.0),)
+    seen.now = 130.0
+    assert await seen.nodes() == (NodeView("n", ready=False, not_ready_since=100.0),)
+
+
+async def test_a_node_that_is_registered_anew_begins_afresh(seen):
+    await seen.nodes()
+    await seen.after(lambda: seen.kube.put(NODES, READY))
+    assert await seen.nodes() == (NodeView("n", ready=True),)
+    seen.now = 200.0
+    await seen.after(lambda: seen.kube.remove(NODES, "n", ""))
+    assert await seen.nodes() == (NodeView("n", ready=False, not_ready_since=200.0),)
+
+
+async def test_what_was_noticed_goes_with_the_last_pod(seen):
+    await seen.nodes()
+    await seen.after(lambda: seen.kube.remove(PODS, "p"))
+    assert await seen.nodes() == ()
+    seen.now = 300.0
+    await seen.after(lambda: seen.kube.put(PODS, seen.pod))
+    assert await seen.nodes() == (NodeView("n", ready=False, not_ready_since=300.0),)
