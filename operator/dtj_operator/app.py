@@ -99,7 +99,9 @@ class Operator:
         self._tasks: dict[asyncio.Task[Any], str] = {}
         self.port = 0
         """The port of health and metrics, once it runs."""
-        registry.register(JobCollector(self.world.jobs.values))
+        self._leads = False
+        # A standby knows the jobs too: told by both, each series would count twice in every sum.
+        registry.register(JobCollector(lambda: self.world.jobs.values() if self._leads else ()))
         metrics.serve(credentials.server, config.workers)
 
     def stop(self) -> None:
@@ -148,6 +150,7 @@ class Operator:
         self._metrics.leading(lease, False)
         if self._config.leader_election:
             await self._elector.acquire()
+        self._leads = True
         self._metrics.leading(lease, True)
 
     async def _hold(self) -> None:
@@ -256,6 +259,7 @@ class Operator:
         _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS)
         if late:
             logger.warning("%d reconciles were cut off after %.0f s", len(late), DRAIN_SECONDS)
+        self._leads = False
         await self._elector.release()
         self._metrics.leading(self._config.lease_name, False)
 
