@@ -2,8 +2,8 @@
 
     python tests/bench/ner_f1.py [--seeds 5] [--first 1]
 
-The split stays the manifest's; the seed of head, order and dropout changes. The floor of a single run is 0.55, or the
-mean minus three standard deviations where that is higher.
+The split stays the manifest's; the seed of head, order and dropout changes. The floor of a single run is
+the mean minus three standard deviations of five seeds: 0.6595 - 3 x 0.0160.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 import yaml
 
 MANIFEST = pathlib.Path(__file__).parents[2] / "examples" / "ner.yaml"
-FLOOR = 0.55
+FLOOR = 0.61
 
 
 def one(seed: int, trainer: dict) -> dict:

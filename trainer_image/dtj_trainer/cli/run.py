@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from dtj_api.base import ManifestError
-from dtj_api.names import Env
+from dtj_api.names import Env, ExitCode
 from dtj_api.spec import JobSpec
 from dtj_trainer.cli.manifest import load_job
 from dtj_trainer.cli.progress import ProgressLine
@@ -50,6 +50,9 @@ def run(file: Path, workers: int | None, processes: int | None, out: Path | None
             max_restarts=job.spec.failure_policy.max_restarts,
             output=output.fileno(),
         )
+    if code == ExitCode.DRAINED:
+        console.print("dtj: stopped; the same command goes on from the last checkpoint", soft_wrap=True)
+        return code
     if code:
         console.print(f"dtj: {progress.failure or 'the job did not succeed'} (exit code {code}; {log})", soft_wrap=True)
         return code
