@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from creation_bench import RIVALS, Arrivals, Series, Stage, bare, clear, load, machine, raw, stage
-from operator_process import a_job, everything, pods_of, until
+from creation_bench import RIVALS, Arrivals, Series, Stage, bare, clear, load, machine, raw, remove, stage
+from operator_process import a_job, pods_of
 
-from dtj_operator.kube.resources import JOBS, PODS
+from dtj_operator.kube.resources import JOBS
 
 BAR = 1.3
 
@@ -40,36 +40,14 @@ async def measure(at: Stage, workers: int, runs: int) -> tuple[Series, Series]:
         pods = await pods_of(at.client, job)
         if run:
             ours.add(seconds, before)
-        await remove(at, job, list(pods.values()))
+        await remove(at.client, job)
         template = [bare(pod) for pod in pods.values()]
         before = load()
         seconds = await raw(at.client, "floor", template)
         if run:
             floor.add(seconds, before)
-        await clear(at.client, "floor", await everything(at.client, PODS, "floor"))
+        await clear(at.client, "floor")
     return floor, ours
-
-
-async def remove(at: Stage, job: dict, pods: list[dict]) -> None:
-    """Delete a job and, rather than wait for the garbage collector, its pods."""
-    await at.client.delete(JOBS, at.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
-    await clear_some(at, pods)
-
-    async def gone() -> bool:
-        return not await pods_of(at.client, job)
-
-    await until(gone)
-
-
-async def clear_some(at: Stage, pods: list[dict]) -> None:
-    """Delete pods; the garbage collector may have been faster."""
-    from dtj_operator.kube import errors
-
-    for pod in pods:
-        try:
-            await clear(at.client, at.namespace, [pod])
-        except (errors.NotFound, errors.Conflict):
-            continue
 
 
 async def main() -> int:

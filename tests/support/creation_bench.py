@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from operator_process import OperatorProcess, connect, install_crd, make_namespace
+from operator_process import OperatorProcess, connect, everything, install_crd, make_namespace, until
 
 from dtj_cluster import ControlPlane
+from dtj_operator.kube import errors
 from dtj_operator.kube.client import HttpKubeClient, Object
-from dtj_operator.kube.resources import PODS
+from dtj_operator.kube.resources import JOBS, PODS
 
 IN_FLIGHT = 10
 RIVALS = """Rivals, measured elsewhere (another 2-core machine, Kubernetes 1.35.4, their defaults; seconds, median):
@@ -124,15 +125,30 @@ async def raw(client: HttpKubeClient, namespace: str, pods: list[Object]) -> flo
     return time.perf_counter() - started
 
 
-async def clear(client: HttpKubeClient, namespace: str, pods: list[Object]) -> None:
-    """Delete pods at once and wait until they are gone."""
+async def clear(client: HttpKubeClient, namespace: str) -> None:
+    """Delete all pods of a namespace at once and wait until they are gone. The garbage collector may be faster."""
     slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(pod: Object) -> None:
         async with slots:
-            await client.delete(PODS, namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"], grace_seconds=0)
+            with contextlib.suppress(errors.NotFound, errors.Conflict):
+                name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+                await client.delete(PODS, namespace, name, uid=uid, grace_seconds=0)
 
-    await asyncio.gather(*(one(pod) for pod in pods))
+    async def gone() -> bool:
+        left = await everything(client, PODS, namespace)
+        await asyncio.gather(*(one(pod) for pod in left))
+        return not left
+
+    await until(gone)
+
+
+async def remove(client: HttpKubeClient, *jobs: Object) -> None:
+    """Delete jobs and all pods of their namespace."""
+    for job in jobs:
+        metadata = job["metadata"]
+        await client.delete(JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+    await clear(client, jobs[0]["metadata"]["namespace"])
 
 
 def load() -> float:

@@ -1,4 +1,4 @@
-"""The traps of kopf that would break this operator, each held shut. Those of its index are in observe/test_reflector."""
+"""The traps of kopf that would break this operator, each held shut. Those of its index: observe/test_reflector.py."""
 
 from __future__ import annotations
 
