@@ -66,6 +66,8 @@ class FakeKube:
         self._uids = itertools.count(1)
         self._history: list[tuple[int, Resource, Object]] = []
         self._compacted = 0
+        self._snapshots: dict[str, tuple[int, list[Object]]] = {}
+        # The pages of one list are of one moment, as the real server's are.
         self._changed = asyncio.Event()
         self._cut = 0
         self.created: list[tuple[Resource, str, str]] = []
@@ -141,15 +143,19 @@ class FakeKube:
     ) -> Object:
         """See `KubeClient`."""
         async with self._call("list", resource, namespace, ""):
-            found = [
-                item
-                for key, item in sorted(self._objects.items(), key=lambda each: each[0][1:])
-                if key[0] == resource and namespace in (None, key[1]) and _selected(item, labels)
-            ]
-            start, size = int(token or 0), min(limit, self.page_size)
-            rest = str(start + size) if start + size < len(found) else ""
+            version, found = self._snapshots.get(token.partition("/")[0], (self._version, []))
+            if not token:
+                found = [
+                    copy.deepcopy(item)
+                    for key, item in sorted(self._objects.items(), key=lambda each: each[0][1:])
+                    if key[0] == resource and namespace in (None, key[1]) and _selected(item, labels)
+                ]
+                token = f"{len(self._snapshots)}/0"
+                self._snapshots[token.partition("/")[0]] = (version, found)
+            start, size = int(token.partition("/")[2]), min(limit, self.page_size)
+            rest = f"{token.partition('/')[0]}/{start + size}" if start + size < len(found) else ""
             return {
-                "metadata": {"resourceVersion": str(self._version), "continue": rest},
+                "metadata": {"resourceVersion": str(version), "continue": rest},
                 "items": copy.deepcopy(found[start : start + size]),
             }
 

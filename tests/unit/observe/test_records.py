@@ -1,0 +1,133 @@
+"""What is kept of pods, nodes and jobs."""
+
+from __future__ import annotations
+
+import pytest
+from operator_process import a_job
+
+from dtj_api import names
+from dtj_operator.observe.records import job_record, node_view, pod_view
+from dtj_operator.observe.view import STORE_INDEX
+
+
+def pod(name="ner-worker-0003", labels=None, status=None, **spec):
+    metadata = {"name": name, "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels or {}}
+    return {"metadata": metadata, "spec": spec, "status": status or {}}
+
+
+def container(name="trainer", **state):
+    return {"name": name, "state": state}
+
+
+POD_CASES = [
+    ("nothing is told yet", pod(), {"phase": "Pending", "ip": "", "ready": False, "terminated": None}),
+    ("role from the name", pod(), {"component": "worker", "index": 3}),
+    ("store from the name", pod("ner-store"), {"component": "store", "index": STORE_INDEX}),
+    (
+        "role from the labels",
+        pod("x", {names.Label.COMPONENT: "worker", names.Label.INDEX: "5", names.Label.INCARNATION: "7"}),
+        {"component": "worker", "index": 5, "incarnation": 7},
+    ),
+    ("address", pod(status={"phase": "Running", "podIP": "10.0.0.1"}, nodeName="n"), {"ip": "10.0.0.1", "node": "n"}),
+    (
+        "unschedulable",
+        pod(status={"conditions": [{"type": "PodScheduled", "status": "False", "message": "no GPU"}]}),
+        {"unschedulable": "no GPU"},
+    ),
+    (
+        "an image that cannot be pulled",
+        pod(status={"containerStatuses": [container(waiting={"reason": "ImagePullBackOff", "message": "typo"})]}),
+        {"waiting_reason": "ImagePullBackOff", "waiting_message": "typo"},
+    ),
+    (
+        "waiting as every pod does",
+        pod(status={"containerStatuses": [container(waiting={"reason": "ContainerCreating"})]}),
+        {"waiting_reason": ""},
+    ),
+    (
+        "an init container that fails",
+        pod(
+            status={
+                "initContainerStatuses": [container("init", waiting={"reason": "CrashLoopBackOff"})],
+                "containerStatuses": [container(waiting={"reason": "PodInitializing"})],
+            }
+        ),
+        {"waiting_reason": "CrashLoopBackOff"},
+    ),
+    (
+        "evicted",
+        pod(
+            status={
+                "phase": "Failed",
+                "reason": "Evicted",
+                "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}],
+            }
+        ),
+        {"reason": "Evicted", "disruption": "EvictionByEvictionAPI"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "item", "says"), POD_CASES, ids=lambda each: each if isinstance(each, str) else "")
+def test_pod(case, item, says):
+    view = pod_view(item)
+    assert {name: getattr(view, name) for name in says} == says
+
+
+def test_how_the_trainer_ended_whatever_the_sidecars_did():
+    ended = {"exitCode": 137, "reason": "OOMKilled", "message": "boom", "finishedAt": "2026-01-01T00:00:10Z"}
+    status = {"containerStatuses": [container("sidecar", terminated={"exitCode": 0}), container(terminated=ended)]}
+    terminated = pod_view(pod(status=status)).terminated
+    assert terminated is not None
+    assert (terminated.exit_code, terminated.oom_killed, terminated.message) == (137, True, "boom")
+    assert terminated.finished_at == 1767225610.0
+
+
+def test_a_sidecar_that_ended_is_not_the_trainers_end():
+    status = {"containerStatuses": [container("sidecar", terminated={"exitCode": 1}), container(running={})]}
+    assert pod_view(pod(status=status)).terminated is None
+
+
+def test_a_heartbeat_of_a_node_changes_nothing():
+    def node(heartbeat):
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}
+        return {"metadata": {"name": "n"}, "status": {"conditions": [ready]}}
+
+    assert node_view(node("2026-01-01T00:00:00Z")) == node_view(node("2026-01-01T00:05:00Z"))
+
+
+def test_a_node_that_is_not_ready_says_since_when():
+    ready = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    view = node_view({"metadata": {"name": "n"}, "spec": {"unschedulable": True}, "status": {"conditions": [ready]}})
+    assert (view.ready, view.not_ready_since, view.unschedulable) == (False, 1767225600.0, True)
+
+
+def job(**changes):
+    item = a_job("ner", 2)
+    item["metadata"] |= {"namespace": "ml", "uid": "u", "resourceVersion": "5", "generation": 3}
+    return item | changes
+
+
+def test_job():
+    record = job_record(job())
+    assert (record.namespace, record.name, record.generation, record.resource_version) == ("ml", "ner", 3, "5")
+    assert record.spec is not None
+    assert record.spec.workers.replicas == 2
+    assert record.fresh
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"workers": {"replicas": "x"}}, [], "text"])
+def test_a_spec_that_cannot_be_read_is_said_and_not_raised(spec):
+    record = job_record(job(spec=spec))
+    assert record.spec is None
+    assert record.spec_error.startswith("spec")
+
+
+def test_a_job_of_another_manager_is_known_even_if_it_cannot_be_read():
+    assert job_record(job(spec={"managedBy": "kueue.x-k8s.io/multikueue"})).managed_by == "kueue.x-k8s.io/multikueue"
+
+
+def test_a_status_of_a_newer_version_is_read():
+    record = job_record(job(status={"phase": "Running", "unheardOf": 1}))
+    assert record.status.phase == "Running"
+    assert not record.fresh
