@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dtj_api.names import LauncherState, Phase
 from dtj_api.scalars import Timestamp, finite
 from dtj_api.status import CheckpointStatus, JobProgress, WorkerCounts
@@ -35,8 +37,14 @@ def note_figures(draft: Draft) -> None:
         return
     draft.set(
         progress=_progress(draft.status.progress, leader.progress),
-        checkpoint=_checkpoint(draft.status.checkpoint, reports),
+        checkpoint=_checkpoint(draft.status.checkpoint, reports.values()),
     )
+
+
+def note_last_save(draft: Draft) -> None:
+    """Take the checkpoint into the status that pods publish while they leave: they are no members any more."""
+    leaving = [known.report for known in draft.view.reports.values()]
+    draft.set(checkpoint=_checkpoint(draft.status.checkpoint, leaving))
 
 
 def _leader(reports: dict[int, Report]) -> Report | None:
@@ -75,8 +83,8 @@ def _eta(old: JobProgress, new: Progress, total: int | None) -> Timestamp | None
     return Timestamp(at) if seconds < 10 * 365 * 86400 else None
 
 
-def _checkpoint(old: CheckpointStatus, reports: dict[int, Report]) -> CheckpointStatus:
-    known = [each.progress for each in reports.values() if each.progress.checkpoint_step is not None]
+def _checkpoint(old: CheckpointStatus, reports: Iterable[Report]) -> CheckpointStatus:
+    known = [each.progress for each in reports if each.progress.checkpoint_step is not None]
     if not known:
         return old
     last = max(known, key=lambda each: (each.checkpoint_step or 0, each.checkpoint_at or 0.0))

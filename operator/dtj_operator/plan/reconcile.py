@@ -117,7 +117,8 @@ def _without_figures(status: JobStatus) -> JobStatus:
     return status.model_copy(
         update={
             "progress": empty.progress,
-            "checkpoint": empty.checkpoint,
+            # Of a pod that leaves this is the last word: there may be nobody to ask again in a few seconds.
+            "checkpoint": status.checkpoint if status.phase == Phase.SUSPENDED else empty.checkpoint,
             "workers": WorkerCounts(desired=status.workers.desired),
             "pods": () if status.phase in (Phase.PENDING, Phase.STARTING) and not status.store.address else status.pods,
             "conditions": conditions,

@@ -16,6 +16,7 @@ from dtj_operator.observe.view import PodView
 
 from .conditions import not_progressing
 from .draft import Draft
+from .progress import note_last_save
 
 
 def suspend(draft: Draft) -> None:
@@ -36,6 +37,7 @@ def suspend(draft: Draft) -> None:
             template_hash="",
         )
         draft.tell("Normal", Reason.SUSPENDED, "suspended: the pods save and leave, checkpoints are kept")
+    note_last_save(draft)
     leave(draft, draft.view.pods)
     left = len(draft.view.pods)
     draft.set(phase=Phase.SUSPENDED)

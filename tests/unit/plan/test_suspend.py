@@ -7,6 +7,7 @@ from plan_jobs import NOW, a_job, a_pod, deleted, of
 
 from dtj_api.names import Condition, Phase, Reason
 from dtj_api.status import JobStatus
+from dtj_api.wire import Progress
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import CreateWorker, DeletePod, DryRunWorker, plan
 
@@ -106,3 +107,14 @@ def test_the_deadline_does_not_count_what_was_suspended() -> None:
     made = plan(job.status(active_seconds=60.0, resumed_at=NOW - 30).view())
     assert made.status.phase == Phase.RUNNING
     assert made.requeue_after == 10
+
+
+def test_what_the_pods_save_while_they_leave_is_written_at_once() -> None:
+    """They are no members any more, and in a few seconds there may be nobody left to ask."""
+    job = a_job().replicas(2).running().spec(suspend=True)
+    job.stored(plan(job.view()).status).change(0, deletion_at=NOW + 120).change(1, deletion_at=NOW + 120)
+    job.says(0, progress=Progress(step=12, checkpoint_step=12, checkpoint_at=NOW, updated_at=NOW))
+    made = plan(job.view())
+    assert made.status.checkpoint.last_step == 12
+    assert made.write
+    assert made.urgent
