@@ -47,7 +47,7 @@ async def namespace(client, request):
 @pytest.fixture
 def start(control_plane: Path, namespace, tmp_path):
     """Starts operators for the test's namespace; all are gone afterwards."""
-    started = []
+    started: list[OperatorProcess] = []
 
     def begin(*args: str) -> OperatorProcess:
         operator = OperatorProcess(control_plane, namespace, tmp_path / f"operator-{len(started)}.log", *args)

@@ -10,35 +10,36 @@ from e2e_jobs import Jobs, query
 
 from dtj_api import names
 from dtj_cluster import binaries, images
+from dtj_cluster.errors import ClusterError
 from dtj_demo import chart
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
-FLOOR = 0.55
-"""Test F1 (strict) that a run must reach; tests/bench/ner_f1.py prints the mean and the spread over seeds."""
+FLOOR = 0.61
+"""Test F1 (strict) that a run must reach: the mean of five seeds minus three standard deviations, as
+tests/bench/ner_f1.py printed them (0.660 - 3 x 0.016)."""
 
 
 @pytest.fixture
 def prometheus(jobs: Jobs) -> Iterator[str]:
     """A real Prometheus beside the operator, which the job's NetworkPolicy lets in; yields its address.
 
-    Debian's binary, mounted into the thin image; it finds the job's workers by their metrics port.
+    Debian's binary, mounted into the thin image; it finds the workers by the headless service's name.
     """
     program = binaries.ensure("prometheus")["prometheus"]
     images.load("thin", jobs.cluster.nodes)
-    discovery = {"role": "pod", "namespaces": {"names": [jobs.namespace]}}
     config = {
         "global": {"scrape_interval": "2s"},
         "scrape_configs": [
             {
                 "job_name": "workers",
                 "honor_labels": True,
-                "kubernetes_sd_configs": [discovery],
-                "relabel_configs": [
+                "dns_sd_configs": [
                     {
-                        "source_labels": ["__meta_kubernetes_pod_container_port_number"],
-                        "regex": str(names.METRICS_PORT),
-                        "action": "keep",
+                        "names": [f"{names.service_name('ner')}.{jobs.namespace}.svc.cluster.local"],
+                        "type": "A",
+                        "port": names.METRICS_PORT,
+                        "refresh_interval": "2s",
                     }
                 ],
             },
@@ -59,7 +60,6 @@ def prometheus(jobs: Jobs) -> Iterator[str]:
         "kind": "Pod",
         "metadata": metadata,
         "spec": {
-            "serviceAccountName": name,
             "terminationGracePeriodSeconds": 0,
             "containers": [
                 {
@@ -79,27 +79,23 @@ def prometheus(jobs: Jobs) -> Iterator[str]:
             ],
         },
     }
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
-    rights = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": name, "namespace": jobs.namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"kind": "ServiceAccount", **metadata}],
-    }
     settings = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata,
         "data": {"prometheus.yml": json.dumps(config)},
     }
-    jobs.kubectl.apply(account, rights, settings, pod)
+    jobs.kubectl.apply(settings, pod)
     try:
-        jobs.kubectl("wait", "--for=condition=Ready", "pod", name, "-n", chart.NAMESPACE, "--timeout=90s")
+        try:
+            jobs.kubectl("wait", "--for=condition=Ready", "pod", name, "-n", chart.NAMESPACE, "--timeout=90s")
+        except ClusterError as error:
+            said = jobs.kubectl("describe", "pod", name, "-n", chart.NAMESPACE)
+            pytest.fail(f"{error}\n{said}\n{jobs.kubectl('logs', name, '-n', chart.NAMESPACE)}")
         address = jobs.kubectl("get", "pod", name, "-n", chart.NAMESPACE, "-o", "jsonpath={.status.podIP}")
         yield f"http://{address}:9090"
     finally:
-        jobs.kubectl("delete", f"pod/{name}", f"configmap/{name}", f"serviceaccount/{name}", "-n", chart.NAMESPACE)
+        jobs.kubectl("delete", f"pod/{name}", f"configmap/{name}", "-n", chart.NAMESPACE)
 
 
 def value(prometheus: str, expression: str) -> float:
@@ -124,7 +120,7 @@ def test_named_entities_are_learned_through_a_kill_and_all_sources_agree(jobs: J
     report = json.loads((jobs.work_dir(name) / "report" / "report.json").read_text())
     print(f"test F1: strict {report['test']['strict']['f1']:.3f}, default {report['test']['default']['f1']:.3f}")
     assert report["test"]["strict"]["f1"] >= FLOOR
-    assert (jobs.work_dir(name) / "export" / "model.safetensors").exists()
+    assert (jobs.work_dir(name) / "model" / "model.safetensors").exists()
     step = status["progress"]["step"]
     assert value(prometheus, f"{names.JobMetric.STEP}{{{this}}}") == step
     assert value(prometheus, f"max_over_time(max({names.TrainMetric.STEP})[1h:2s])") == step

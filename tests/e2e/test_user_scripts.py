@@ -63,9 +63,9 @@ def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) ->
     jobs.wait_for_step(name, 150, 180)
 
     jobs.patch(name, {"suspend": True})
-    job = jobs.wait(name, "jsonpath={.status.phase}=Suspended", 180)
+    jobs.wait(name, "jsonpath={.status.phase}=Suspended", 180)
     jobs.wait_for_no_pods(name, 180)
-    saved = job["status"]["checkpoint"]["lastStep"]
+    saved = jobs.job(name)["status"]["checkpoint"]["lastStep"]
     assert saved >= 150, "it was asked to save before its pods went"
 
     jobs.patch(name, {"suspend": False})

@@ -8,6 +8,7 @@ answered for by launchers of a few lines; time is a number that moves when nothi
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,13 +145,14 @@ class Life:
 
     def __init__(self, story: Story, dies: Callable[[int, Call], str]) -> None:
         client = Mortal(story.kube, dies)
+        reports: Any = LauncherReports(story.launchers)
         self._story = story
         self.queue: WorkQueue[Key] = WorkQueue()
         self.world = World(
             client,
             namespace=None,
             wake=self.queue.add,
-            make_reports=lambda *_: LauncherReports(story.launchers),
+            make_reports=lambda *_: reports,
             clock=lambda: story.now,
         )
         poster = EventPoster(client, "test", clock=lambda: story.now)
@@ -221,7 +223,7 @@ class Story:
             status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
             if labels[names.Label.COMPONENT] == names.Component.WORKER:
                 self.launchers.start(uid, int(labels[names.Label.INDEX]))
-            self.kube.edit(PODS, pod["metadata"]["name"], lambda item, s=status: item.update(status=s))
+            self.kube.edit(PODS, pod["metadata"]["name"], functools.partial(_set_status, status))
 
     def fail_pod(self, index: int) -> None:
         """A worker's container ends with exit code 1."""
@@ -232,3 +234,7 @@ class Story:
     def set_spec(self, change: Callable[[Object], Any]) -> None:
         """The user edits the spec."""
         self.kube.edit(JOBS, NAME, lambda item: change(item["spec"]))
+
+
+def _set_status(status: dict[str, Any], item: dict[str, Any]) -> None:
+    item.update(status=status)

@@ -113,7 +113,6 @@ def test_job():
     assert (record.namespace, record.name, record.generation, record.resource_version) == ("ml", "ner", 3, "5")
     assert record.spec is not None
     assert record.spec.workers.replicas == 2
-    assert record.fresh
 
 
 @pytest.mark.parametrize("spec", [None, {}, {"workers": {"replicas": "x"}}, [], "text"])
@@ -130,4 +129,3 @@ def test_a_job_of_another_manager_is_known_even_if_it_cannot_be_read():
 def test_a_status_of_a_newer_version_is_read():
     record = job_record(job(status={"phase": "Running", "unheardOf": 1}))
     assert record.status.phase == "Running"
-    assert not record.fresh
