@@ -102,7 +102,6 @@ class Operator:
         self._leads = False
         # A standby knows the jobs too: told by both, each series would count twice in every sum.
         registry.register(JobCollector(lambda: self.world.jobs.values() if self._leads else ()))
-        metrics.serve(credentials.server, config.workers)
 
     def stop(self) -> None:
         """Ask it to end in order."""

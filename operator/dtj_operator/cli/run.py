@@ -44,6 +44,7 @@ async def _run(config: Config) -> None:
     credentials = await load(config.kubeconfig)
     registry = CollectorRegistry()
     metrics = RuntimeMetrics(registry)
+    metrics.serve(credentials.server, config.workers)
     client = HttpKubeClient(credentials, observer=metrics.request, qps=config.qps, burst=config.burst)
     try:
         await check(client, credentials, config.namespace)

@@ -57,7 +57,7 @@ class Lookups:
     async def refresh(self, job: JobRecord, claim: str | None) -> Facts:
         """Ask for what is not known or not believed any more.
 
-        A job that was never reconciled has no key yet: creating it tells soon enough if it does, which saves a call in
+        A job that was not admitted yet has no key: creating it tells soon enough if it does, which saves a call in
         every start.
 
         Args:
@@ -68,7 +68,7 @@ class Lookups:
             KubeError: no answer, or not allowed to look.
         """
         facts = self.of(job.uid)
-        if not job.fresh and not self._believed(facts, SECRETS, names.key_name(job.name)):
+        if job.status.template_hash and not self._believed(facts, SECRETS, names.key_name(job.name)):
             await self.key(job)
         if claim and not self._believed(facts, CLAIMS, claim):
             await self._look(facts, CLAIMS, job.namespace, claim)

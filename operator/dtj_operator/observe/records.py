@@ -38,10 +38,6 @@ class JobRecord:
     spec: JobSpec | None
     spec_error: str
     status: JobStatus
-    fresh: bool
-    """Nothing was ever written to its status."""
-    raw_status: Object
-    """The status as stored."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,6 @@ def job_record(item: Object) -> JobRecord:
         spec=spec,
         spec_error=spec_error,
         status=status,
-        fresh=not raw_status,
-        raw_status=raw_status,
     )
 
 
