@@ -172,7 +172,8 @@ def _publish(lineage: Lineage, draft: Path, step: int) -> None:
     hint.replace(final.parent / HINT)
     for old in lineage.prune(number(Env.SAVE_KEEP, KEEP)):
         _remove(old)
-    _remove_drafts(lineage.checkpoints)
+    if not lineage.stale:
+        _remove_drafts(lineage.checkpoints)
 
 
 def _remove(path: Path) -> None:

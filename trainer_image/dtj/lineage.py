@@ -105,12 +105,19 @@ class Lineage:
         """What to remove: all but the newest `keep` on the chain, and whatever is off the chain.
 
         The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
-        are not ours to judge.
+        are not ours to judge. Once a newer incarnation has begun nothing is: it may stand on what looks old from here.
         """
+        if self.stale:
+            return []
         chain = self._chain(self.number)
         on_chain = list(self._restorable(chain, lambda _: True))
         kept = set(on_chain[: max(1, keep)])
         return [self.checkpoints / c.name for c in self._all() if c not in kept and c.incarnation <= self.number]
+
+    @property
+    def stale(self) -> bool:
+        """A newer incarnation has begun: this process is a zombie on a lost node, say, and may remove nothing."""
+        return max(self._begun(), default=0) > self.number
 
     def _base(self, job: str) -> int:
         """The number before this job's first one in this folder; fixed by whoever asks first."""

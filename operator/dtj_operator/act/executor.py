@@ -100,11 +100,12 @@ class Executor:
                     raise result
                 else:
                     again = again or result
-        if failures:
-            raise ActError(failures)
+        # What is told is in the status already, and the next plan will not tell it again: a failed call hides no event.
         for event in plan.events:
             self._fence()
             await self._events.post(view, event)
+        if failures:
+            raise ActError(failures)
         return Outcome(again)
 
     async def _write_status(self, view: JobView, plan: Plan) -> None:

@@ -157,6 +157,18 @@ def test_pruning_keeps_the_newest_on_the_chain_and_removes_what_is_off_it(incarn
     assert {path.name for path in two.prune(1)} == {"step-10.i1", "step-20.i1", "step-30.i1", "step-40.i1"}
 
 
+def test_a_zombie_removes_nothing_of_what_its_successor_stands_on(incarnation):
+    one, two, three = map(incarnation, (1, 2, 3))
+    one.begin()
+    two.begin()
+    publish(two, 40)
+    assert name(three.begin()) == "step-40.i2"
+    for step in (50, 60, 70):
+        publish(two, step)
+    assert two.prune(1) == []
+    assert name(incarnation(3).begin()) == "step-40.i2"
+
+
 @pytest.mark.parametrize(
     "text", ["step-1", "step-1.i", "step-x.i1", "step-1.i1.bad", ".draft-1.ab", "LATEST", "xstep-1.i1"]
 )
@@ -220,6 +232,7 @@ class History(RuleBasedStateMachine):
         # All ranks of an incarnation publish together, so a zombie only ever goes on from its last publication.
         self.last[zombie] += steps
         publish(self.lineage(zombie), self.last[zombie])
+        assert self.lineage(zombie).prune(1) == []
 
     @precondition(lambda self: len(self.live) > 1)
     @rule()
