@@ -38,7 +38,7 @@ class Watched:
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.reflector.run())
-        await asyncio.wait_for(self.reflector.synced.wait(), 5)
+        await asyncio.wait_for(self.reflector.synced.wait(), 30)
         return self
 
     async def __aexit__(self, *_):
@@ -46,7 +46,7 @@ class Watched:
         await asyncio.gather(self.task, return_exceptions=True)
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 self.news.clear()
                 await self.news.wait()
@@ -222,6 +222,6 @@ async def test_jobs_of_other_namespaces_are_left_out():
     kube.put(JOBS, {"metadata": {"name": "b", "namespace": "two"}})
     seen = Reflector(kube, JOBS, trim=lambda item: item["metadata"]["name"], on_change=lambda _: None, namespace="one")
     task = asyncio.create_task(seen.run())
-    await asyncio.wait_for(seen.synced.wait(), 5)
+    await asyncio.wait_for(seen.synced.wait(), 30)
     task.cancel()
     assert list(seen.values()) == ["a"]
