@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 15.0
 LAG_PERIOD = 1.0
+HOLD = "leader election"
 
 
 class PartEnded(Exception):
@@ -126,7 +127,7 @@ class Operator:
             if not await self._until_stop(self.world.wait_synced()) or not await self._until_stop(self._lead()):
                 return
             if self._config.leader_election:
-                self._spawn("leader election", self._hold())
+                self._spawn(HOLD, self._hold())
             self._spawn("resync", self._resync())
             kopf_task = self._spawn("kopf", self._kopf(kopf_stop))
             workers = [self._spawn(f"worker {i}", self._work()) for i in range(self._config.workers)]
@@ -181,6 +182,9 @@ class Operator:
         # kopf takes the signals for itself; the order of our own shutdown needs them back.
         self._on_signals()
         await kopf.run_tasks(tasks, ignored=before)
+        # A signal in the moment before ours were back went to kopf alone, which then ends without an error.
+        self.stop()
+        await stop.wait()
 
     async def _work(self) -> None:
         while True:
@@ -259,6 +263,10 @@ class Operator:
         if late:
             logger.warning("%d reconciles were cut off after %.0f s", len(late), DRAIN_SECONDS)
         self._leads = False
+        # A renewal that still goes on would find the lease given up, and take that for a loss of it.
+        for task in [each for each, name in self._tasks.items() if name == HOLD]:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await self._elector.release()
         self._metrics.leading(self._config.lease_name, False)
 
