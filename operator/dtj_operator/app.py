@@ -41,6 +41,7 @@ from dtj_operator.telemetry.runtime import RuntimeMetrics
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 15.0
+EVENT_SECONDS = 3.0
 LAG_PERIOD = 1.0
 HOLD = "leader election"
 
@@ -84,9 +85,9 @@ class Operator:
         self.queue: WorkQueue[Key] = WorkQueue(observer=metrics.queue)
         self.world = World(client, namespace=config.namespace, wake=self.queue.add, observer=metrics)
         self._control = Control()
-        events = EventPoster(client, config.identity)
+        self._events = EventPoster(client, config.identity)
         site = Site(operator_namespace=config.pod_namespace)
-        executor = Executor(client, self.world, self._control, events, self._fence, site)
+        executor = Executor(client, self.world, self._control, self._events, self._fence, site)
         recorder = Recorder(config.record) if config.record else None
         self._reconciler = Reconciler(self.world, executor, ProgressShare(), recorder)
         self._elector = LeaderElector(
@@ -129,6 +130,7 @@ class Operator:
             if self._config.leader_election:
                 self._spawn(HOLD, self._hold())
             self._spawn("resync", self._resync())
+            self._spawn("events", self._events.run())
             kopf_task = self._spawn("kopf", self._kopf(kopf_stop))
             workers = [self._spawn(f"worker {i}", self._work()) for i in range(self._config.workers)]
             await self._until_stop(asyncio.Event().wait())
@@ -262,6 +264,7 @@ class Operator:
         _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS)
         if late:
             logger.warning("%d reconciles were cut off after %.0f s", len(late), DRAIN_SECONDS)
+        await self._events.flush(EVENT_SECONDS)
         self._leads = False
         # A renewal that still goes on would find the lease given up, and take that for a loss of it.
         for task in [each for each, name in self._tasks.items() if name == HOLD]:

@@ -74,9 +74,10 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             await install_crd(client)
             await make_namespace(client, "bench")
             await make_namespace(client, "floor")
-            args = ("--log-level", "warning", "--no-leader-election")
-            with OperatorProcess(plane.kubeconfig, "bench", folder / "operator.log", *args) as operator:
-                await asyncio.sleep(3)
+            with OperatorProcess(
+                plane.kubeconfig, "bench", folder / "operator.log", "--no-leader-election"
+            ) as operator:
+                await operator.ready()
                 yield Stage(client, "bench", operator)
 
 

@@ -159,7 +159,8 @@ class Life:
         control: Any = story.launchers
         executor = Executor(client, self.world, control, poster, lambda: None, Site())
         self._reconciler = Reconciler(self.world, executor, ProgressShare(clock=lambda: story.now))
-        self._tasks = [asyncio.create_task(each.run()) for each in self.world.reflectors]
+        parts = [each.run() for each in self.world.reflectors]
+        self._tasks = [asyncio.create_task(part) for part in (*parts, poster.run())]
 
     async def settle(self) -> None:
         """Reconcile until nothing is left to do, or raise `Crash`."""

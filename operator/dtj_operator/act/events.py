@@ -1,11 +1,13 @@
 """Kubernetes events about jobs, each once.
 
 A level-triggered plan may say the same thing many times; etcd need not hear it. The last thousand are remembered, and
-a repetition within ten minutes is dropped. An event that cannot be posted is logged: it tells, it decides nothing.
+a repetition within ten minutes is dropped. An event that cannot be posted is logged: it tells, it decides nothing. So
+no reconcile waits for one either: they are posted one after the other by a task of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -26,6 +28,8 @@ REPEAT_SECONDS = 600.0
 REMEMBERED = 1000
 NOTE_LENGTH = 1024
 """The API server refuses longer notes."""
+WAITING = 10_000
+"""Events that may wait to be posted; more than that are logged and dropped."""
 
 
 class EventPoster:
@@ -36,23 +40,44 @@ class EventPoster:
         self._instance = instance
         self._clock = clock
         self._told: OrderedDict[tuple[str, Event], float] = OrderedDict()
+        self._waiting: asyncio.Queue[tuple[JobView, Event, Object]] = asyncio.Queue()
 
-    async def post(self, view: JobView, event: Event) -> None:
-        """Post one event about a job, unless the same was posted lately."""
+    def tell(self, view: JobView, event: Event) -> None:
+        """Have one event about a job posted, unless the same was lately."""
         told, now = (view.uid, event), self._clock()
         if now - self._told.get(told, now - REPEAT_SECONDS) < REPEAT_SECONDS:
             return
-        try:
-            await self._client.create(EVENTS, view.namespace, self._manifest(view, event))
-        except errors.AlreadyExists:
-            pass
-        except errors.KubeError as error:
-            logger.warning("event %s of %s/%s not posted: %s", event.reason, view.namespace, view.name, error)
+        if self._waiting.qsize() >= WAITING:
+            logger.warning("event %s of %s/%s dropped: too many wait", event.reason, view.namespace, view.name)
             return
         self._told[told] = now
         self._told.move_to_end(told)
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
+        self._waiting.put_nowait((view, event, self._manifest(view, event)))
+
+    async def run(self) -> None:
+        """Post what was told, in its order, until cancelled."""
+        while True:
+            view, event, manifest = await self._waiting.get()
+            try:
+                await self._client.create(EVENTS, view.namespace, manifest)
+            except errors.AlreadyExists:
+                logger.debug("event %s was posted by a call that seemed to fail", manifest["metadata"]["name"])
+            except errors.KubeError as error:
+                # Not told after all: the next plan that says so may try again.
+                self._told.pop((view.uid, event), None)
+                logger.warning("event %s of %s/%s not posted: %s", event.reason, view.namespace, view.name, error)
+            finally:
+                self._waiting.task_done()
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all that was told is posted, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._waiting.join()
+        except TimeoutError:
+            logger.warning("%d events are left unposted", self._waiting.qsize())
 
     def _manifest(self, view: JobView, event: Event) -> Object:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -85,13 +85,33 @@ class Executor:
         """Write the status if asked to, act, then tell.
 
         Raises:
-            Conflict: the job has changed since it was observed; nothing was done.
-            KubeError: the status could not be written; nothing was done.
+            Conflict: the job has changed since it was observed; nothing was done, unless the plan was eager.
+            KubeError: the status could not be written; nothing was done, unless the plan was eager.
             ActError: some actions failed; the others were done.
         """
-        if write:
-            await self._write_status(view, plan)
-        again, failures = False, []
+        if write and plan.eager:
+            written, acted = await asyncio.gather(
+                self._write_status(view, plan), self._act(view, plan), return_exceptions=True
+            )
+            if isinstance(written, BaseException):
+                raise written
+            if isinstance(acted, BaseException):
+                raise acted
+            again, failures = acted
+        else:
+            if write:
+                await self._write_status(view, plan)
+            again, failures = await self._act(view, plan)
+        # What is told is in the status already, and the next plan will not tell it again: a failed call hides no event.
+        for event in plan.events:
+            self._events.tell(view, event)
+        if failures:
+            raise ActError(failures)
+        return Outcome(again)
+
+    async def _act(self, view: JobView, plan: Plan) -> tuple[bool, list[Exception]]:
+        """Do what is due, stage by stage; whether to plan again at once, and which calls failed."""
+        again, failures = False, list[Exception]()
         for _, group in itertools.groupby(plan.actions, key=_stage):
             for result in await asyncio.gather(*(self._do(view, each) for each in group), return_exceptions=True):
                 if isinstance(result, (errors.KubeError, ControlError)):
@@ -100,13 +120,7 @@ class Executor:
                     raise result
                 else:
                     again = again or result
-        # What is told is in the status already, and the next plan will not tell it again: a failed call hides no event.
-        for event in plan.events:
-            self._fence()
-            await self._events.post(view, event)
-        if failures:
-            raise ActError(failures)
-        return Outcome(again)
+        return again, failures
 
     async def _write_status(self, view: JobView, plan: Plan) -> None:
         self._fence()

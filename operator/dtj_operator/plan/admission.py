@@ -21,6 +21,8 @@ RETRY = 60.0
 """Seconds after which a refusal is tried again: a quota or a policy may have changed."""
 PATIENCE = 10.0
 """Seconds after which an answer that did not come is asked for again."""
+SOON = 2.0
+"""Seconds from a job's creation within which the answer is awaited before anything is written about it."""
 
 
 def template_hash(spec: JobSpec) -> str:
@@ -42,6 +44,7 @@ def admit(draft: Draft) -> bool:
         draft.act(DryRunWorker(wanted))
         draft.wake(draft.now + PATIENCE)
         if draft.status.condition(names.Condition.ADMITTED) is None:
+            draft.quiet = draft.view.status.start_time is None and draft.now < draft.view.created + SOON
             draft.set(phase=Phase.PENDING)
             text = "the API server is asked whether it takes the worker pods"
             draft.condition(names.Condition.PROGRESSING, True, Reason.CREATING, text)

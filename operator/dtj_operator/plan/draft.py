@@ -20,6 +20,8 @@ from dtj_operator.observe.view import JobView, NodeView, PodView
 
 from .actions import (
     Action,
+    CreatePolicy,
+    CreateService,
     CreateStore,
     CreateWorker,
     DeleteJob,
@@ -47,6 +49,8 @@ class Draft:
         """Something was seen after which no restart helps."""
         self.trouble: tuple[Reason, str] | None = None
         """What this reconcile counted last."""
+        self.quiet = False
+        """What is decided is out of date in a moment and not worth a write."""
         self._actions: list[Action] = []
         self._wake: float | None = None
         self._workers: Mapping[int, PodView] | None = None
@@ -201,11 +205,17 @@ class Draft:
     def begin_incarnation(self, members: tuple[int, ...], min_members: int | None = None) -> None:
         """All members meet anew. Numbers are never used twice, so a message of before means nothing any more.
 
+        Pods of number 1 may be there before any status: a start that was cut off made them. It is taken up under that
+        number, unless a launcher says that it has met already: then the status was lost.
+
         Args:
             members: indices, ascending.
             min_members: how many are enough; None: all.
         """
-        number = max(self.status.incarnation, *(pod.incarnation for pod in self.view.pods), 0) + 1
+        used = max(self.status.incarnation, *(pod.incarnation for pod in self.view.pods), 0)
+        met = max((known.report.incarnation for known in self.view.reports.values()), default=0)
+        cut_off = self.status.start_time is None and used == 1 and met == 0
+        number = 1 if cut_off else max(used, met) + 1
         self.set(
             incarnation=number,
             incarnation_at=Timestamp(self.now),
@@ -249,4 +259,6 @@ def _order(action: Action) -> int:
         return 0
     if isinstance(action, CreateStore | CreateWorker):
         return 2
-    return 3 if isinstance(action, _SENDS) else 1
+    if isinstance(action, _SENDS):
+        return 4
+    return 3 if isinstance(action, CreateService | CreatePolicy) else 1

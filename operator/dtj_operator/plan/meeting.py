@@ -12,6 +12,7 @@ from dtj_api.status import StoreStatus
 from dtj_api.wire import Meet, Release
 
 from .actions import SendMeet, SendRelease
+from .children import ready_to_meet
 from .draft import Draft
 from .rounds import uncounted
 
@@ -28,6 +29,8 @@ def meet(draft: Draft) -> None:
         _release_survivors(draft)
         return
     if not draft.met:
+        if not ready_to_meet(draft):
+            return
         draft.set(store=StoreStatus(address=_address(store.ip), uid=store.uid))
         number = draft.status.incarnation
         draft.tell("Normal", Reason.NEW_INCARNATION, f"incarnation {number}: {len(members)} workers meet")

@@ -10,6 +10,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import JobStatus, WorkerCounts
 from dtj_operator.observe.view import JobView
 
+from .actions import Create
 from .admission import admit
 from .children import keep_children
 from .conditions import say_where_it_stands
@@ -92,7 +93,7 @@ def _steer(draft: Draft) -> None:
 
 def _as_plan(draft: Draft) -> Plan:
     stored, status, now = draft.view.status, draft.status, draft.now
-    changed = status != stored
+    changed = status != stored and not draft.quiet
     urgent = changed and _without_figures(status) != _without_figures(stored)
     due = (stored.updated_at or 0.0) + EVERY
     write = urgent or (changed and now >= due)
@@ -105,6 +106,7 @@ def _as_plan(draft: Draft) -> Plan:
         status=status,
         write=write,
         urgent=urgent,
+        eager=write and stored.start_time is None and all(isinstance(each, Create) for each in draft.actions),
         actions=draft.actions,
         events=tuple(draft.events),
         requeue_after=None if wake is None else round(max(0.05, wake - now), 3),

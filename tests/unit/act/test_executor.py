@@ -26,7 +26,7 @@ class Poster:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    async def post(self, _: Any, event: Event) -> None:
+    def tell(self, _: Any, event: Event) -> None:
         self.told.append(event.reason)
 
 

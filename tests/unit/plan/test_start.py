@@ -16,6 +16,7 @@ from dtj_operator.plan import (
     CreateService,
     CreateStore,
     CreateWorker,
+    DeletePod,
     DryRunWorker,
     SendMeet,
     plan,
@@ -27,23 +28,57 @@ def kinds(made) -> list[type]:
     return [type(action) for action in made.actions]
 
 
-def test_the_api_server_is_asked_before_anything_is_made() -> None:
-    job = a_job().replicas(3)
+def test_the_api_server_is_asked_before_anything_is_made_or_written() -> None:
+    job = a_job().replicas(3).fields(created=NOW)
     made = plan(job.view())
     assert made.actions == (DryRunWorker(template_hash(job.read_spec())),)
+    assert not made.write
+
+
+def test_a_job_whose_question_is_not_answered_soon_says_so() -> None:
+    made = plan(a_job().replicas(3).fields(created=NOW).view(NOW + 3))
+    assert kinds(made) == [DryRunWorker]
     assert made.urgent
     assert made.status.phase == Phase.PENDING
+    assert not made.eager, "only what a first start makes may go beside the write"
     assert made.status.incarnation == 1
     assert made.status.members == (0, 1, 2)
-    assert made.status.start_time == made.status.resumed_at == NOW
+    assert made.status.start_time == made.status.resumed_at == NOW + 3
 
 
-def test_once_admitted_everything_is_made_at_once_and_the_pods_last() -> None:
+def test_once_admitted_the_pods_and_what_they_wait_for_are_made_beside_the_first_write() -> None:
     made = plan(a_job().replicas(2).admitted().view())
-    assert kinds(made) == [CreateKey, CreateService, CreatePolicy, CreateStore, CreateWorker, CreateWorker]
+    assert kinds(made) == [CreateKey, CreateStore, CreateWorker, CreateWorker]
     assert [act.name for act in of(made, CreateWorker)] == ["ner-worker-0000", "ner-worker-0001"]
     assert made.status.is_true(Condition.ADMITTED)
+    assert made.write
+    assert made.eager
     assert made.requeue_after is None
+
+
+def test_service_and_policy_follow_the_pods() -> None:
+    made = plan(a_job().replicas(2).up().fields(children=Children(key=True)).view())
+    assert kinds(made) == [CreateService, CreatePolicy]
+
+
+def test_a_start_that_was_cut_off_before_its_status_was_stored_is_taken_up() -> None:
+    made = plan(a_job().replicas(3).admitted().pod(a_pod(0)).pod(a_pod(2)).view())
+    assert made.status.incarnation == 1
+    assert [act.name for act in of(made, CreateWorker)] == ["ner-worker-0001"]
+    assert not of(made, DeletePod)
+
+
+def test_nothing_goes_beside_a_write_once_a_status_is_stored() -> None:
+    assert not plan(a_job().replicas(2).up().without(1).view()).eager
+
+
+def test_nobody_meets_before_service_and_policy_are_there() -> None:
+    there = a_job().replicas(2).up()
+    for index in range(2):
+        there.pod(a_pod(index), a_report(a_pod(index), incarnation=0, round_=0, state=LauncherState.WAITING))
+    assert of(plan(there.view()), SendMeet)
+    for missing in (Children(key=True, policy=True), Children(key=True, service=True)):
+        assert not of(plan(there.fields(children=missing).view()), SendMeet)
 
 
 def test_a_refused_pod_is_a_condition_and_no_loop() -> None:

@@ -81,6 +81,13 @@ def test_a_status_that_was_lost_begins_above_everything_that_is_there() -> None:
     assert of(made, CreateWorker) == []
 
 
+def test_a_status_that_was_lost_begins_above_what_launchers_say() -> None:
+    job = a_job().replicas(2).running(incarnation=1).stored(JobStatus()).admitted()
+    for index in range(2):
+        job.says(index, incarnation=3)
+    assert plan(job.view()).status.incarnation == 4
+
+
 @pytest.mark.parametrize(
     ("suspend", "used", "failures", "phase"),
     [

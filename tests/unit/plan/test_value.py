@@ -31,8 +31,6 @@ def test_a_plan_is_a_readable_list() -> None:
     assert text.splitlines() == [
         "write status: phase Pending, incarnation 1",
         "create secret ner-key",
-        "create service ner-workers",
-        "create network policy ner-workers",
         "create store pod ner-store in incarnation 1",
         "create worker pod ner-worker-0000 in incarnation 1",
         "create worker pod ner-worker-0001 in incarnation 1",
