@@ -181,6 +181,7 @@ class Reason(StrEnum):
     TEMPLATE_CHANGED = "TemplateChanged"
     TEMPLATE_UNCHANGED = "TemplateUnchanged"
     NAME_TAKEN = "NameTaken"
+    CREATE_REFUSED = "CreateRefused"
     GRACE_TOO_SHORT = "GraceTooShort"
     GRACE_ENOUGH = "GraceEnough"
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"

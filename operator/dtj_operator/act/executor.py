@@ -170,13 +170,17 @@ class Executor:
             manifest = {**manifest, "data": {names.KEY_FIELD: key}}
         watched = resource in _WATCHED
         expectations, lookups = self._world.expectations, self._world.lookups
+        refused = lookups.of(view.uid).refused
         if watched:
             expectations.expect_create(view.uid, resource, action.name)
         try:
             item = await self._create_or_find(view, resource, manifest, action.name)
-        except errors.KubeError:
+        except errors.KubeError as error:
             expectations.not_created(view.uid, resource, action.name)
+            if isinstance(error, (errors.Forbidden, errors.Invalid, errors.BadRequest)):
+                refused[f"{resource.kind}/{action.name}"] = error.message
             raise
+        refused.pop(f"{resource.kind}/{action.name}", None)
         if resource is not resources.CLAIMS and controller_of(item) != view.uid:
             expectations.not_created(view.uid, resource, action.name)
             lookups.note_taken(view.uid, resource, action.name)

@@ -35,6 +35,8 @@ class Facts:
     """`<plural>/<name>` of an object that is there, to when that was last seen (monotonic)."""
     taken: dict[tuple[Resource, str], float] = field(default_factory=dict)
     """Resource and name that somebody else's object has, to when that was last seen (monotonic)."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """`<Kind>/<name>` of an object that the server did not let us make, to its words."""
     dry_run: DryRun | None = None
 
 

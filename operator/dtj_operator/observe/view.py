@@ -147,6 +147,8 @@ class JobView:
     children: Children = Children()
     foreign: tuple[str, ...] = ()
     """Names that the job needs and somebody else's objects have, as `Pod/ner-worker-0000`."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Names of that form that the API server did not let us make when it was last asked, to its words."""
     nodes: tuple[NodeView, ...] = ()
     reports: dict[str, Reported] = field(default_factory=dict)
     """Pod uid to the launcher's latest report."""

@@ -133,6 +133,7 @@ class World:
                 claim=bool(claim) and self.lookups.has(job.uid, resources.CLAIMS, claim or ""),
             ),
             foreign=tuple(sorted(f"{resource.kind}/{name}" for resource, name in facts.taken)),
+            refused=dict(sorted(facts.refused.items())),
             nodes=nodes,
             reports=self.reports.of([pod.uid for pod in pods]),
             dry_run=facts.dry_run,

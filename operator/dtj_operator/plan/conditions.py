@@ -12,7 +12,15 @@ from dtj_api.template import grace_seconds
 from .draft import Draft
 from .waiting import what_for
 
-_STUCK = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL, Reason.NAME_TAKEN, Reason.VOLUME_NOT_SHARED})
+_STUCK = frozenset(
+    {
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL,
+        Reason.NAME_TAKEN,
+        Reason.CREATE_REFUSED,
+        Reason.VOLUME_NOT_SHARED,
+    }
+)
 
 
 def not_progressing(draft: Draft, reason: Reason, message: str) -> None:

@@ -13,7 +13,7 @@ _IMAGE = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "Err
 
 def what_for(draft: Draft) -> tuple[Reason, str]:
     """The first thing that is missing, in the order in which a job starts."""
-    return _name(draft) or _pods(draft) or _store(draft) or _meeting(draft)
+    return _name(draft) or _refused(draft) or _pods(draft) or _store(draft) or _meeting(draft)
 
 
 def _name(draft: Draft) -> tuple[Reason, str] | None:
@@ -25,15 +25,26 @@ def _name(draft: Draft) -> tuple[Reason, str] | None:
 
 def taken_names(draft: Draft) -> list[str]:
     """Names that the job needs now and that somebody else's objects have."""
+    return sorted(_needed(draft) & set(draft.view.foreign))
+
+
+def _refused(draft: Draft) -> tuple[Reason, str] | None:
+    refused = sorted(_needed(draft) & set(draft.view.refused))
+    if not refused:
+        return None
+    more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return Reason.CREATE_REFUSED, f"the API server refuses {refused[0]}{more}: {draft.view.refused[refused[0]]}"
+
+
+def _needed(draft: Draft) -> set[str]:
     job = draft.view.name
-    needed = {
+    return {
         f"Service/{names.service_name(job)}",
         f"Secret/{names.key_name(job)}",
         f"NetworkPolicy/{names.policy_name(job)}",
         f"Pod/{names.store_name(job)}",
         *(f"Pod/{names.worker_name(job, index)}" for index in draft.wanted),
     }
-    return sorted(needed & set(draft.view.foreign))
 
 
 def _pods(draft: Draft) -> tuple[Reason, str] | None:

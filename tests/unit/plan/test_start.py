@@ -196,6 +196,27 @@ def test_an_unreadable_spec_is_said_once_and_nothing_is_touched() -> None:
     assert (again.write, again.events) == (False, ())
 
 
+def test_what_the_api_server_refuses_is_said_in_its_words_and_tried_again() -> None:
+    refused = {"Pod/ner-worker-0001": "exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2"}
+    job = a_job().replicas(2).up().without(1).status(pods=()).fields(refused=refused)
+    made = plan(job.view())
+    progressing = made.status.condition(Condition.PROGRESSING)
+    assert progressing is not None
+    assert (progressing.status, progressing.reason) == ("False", Reason.CREATE_REFUSED)
+    assert "Pod/ner-worker-0001: exceeded quota: small" in progressing.message
+    assert [event.reason for event in made.events if event.type == "Warning"] == [Reason.CREATE_REFUSED]
+    assert of(made, CreateWorker), "the quota may have been raised"
+    again = plan(job.stored(made.status).view(NOW + 1))
+    assert [event for event in again.events if event.type == "Warning"] == []
+
+
+def test_a_refusal_of_what_is_not_wanted_any_more_means_nothing() -> None:
+    made = plan(a_job().replicas(1).up().fields(refused={"Pod/ner-worker-0001": "exceeded quota"}).view())
+    progressing = made.status.condition(Condition.PROGRESSING)
+    assert progressing is not None
+    assert progressing.reason != Reason.CREATE_REFUSED
+
+
 def test_a_changed_template_waits_for_the_next_resume() -> None:
     job = a_job().replicas(2).running()
     job.template(a_template(nodeSelector={"disk": "fast"}))
