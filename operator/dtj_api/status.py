@@ -99,6 +99,8 @@ class StoreStatus(StatusModel):
     """`<ip>:<port>`; empty until the members of the current incarnation are told to meet there."""
     uid: str = ""
     """Uid of the store's pod. Another pod under the same name is another store, hence another incarnation."""
+    unreached: int = 0
+    """Stores in a row that were replaced although their pods ran, since members could not reach them."""
 
 
 class KnownPod(StatusModel):

@@ -137,7 +137,7 @@ class Report:
     volume_shared: bool | None = None
     """None: not checked yet, or the job has no volume."""
     error: str = ""
-    """Why the launcher is in state failed."""
+    """Why the launcher is in state failed; in state meeting: why it takes part in nothing until the next `meet`."""
     run_as: str = ""
     """`fork` or `subprocess`: how the command runs."""
     reports: bool = False

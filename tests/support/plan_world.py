@@ -46,6 +46,8 @@ class Launcher:
     last_save: str = ""
     broken: bool = False
     """Its ranks have ended and no new round has formed."""
+    error: str = ""
+    """Why it takes part in nothing until it is told to meet again."""
 
 
 def at(launcher: Launcher) -> tuple[int, int]:
@@ -72,6 +74,10 @@ class World:
         self.job_deleted = False
         self.reporting = True
         self.schedulable = True
+        self.hung: set[str] = set()
+        """Stores that answer nobody, though their pods look well."""
+        self.cut_off: set[str] = set()
+        """Workers whose own way to the store is broken."""
         self.created: list[tuple[int, str]] = []
         self.deletes: list[tuple[DeletePod, JobStatus, PodView]] = []
         self.meets: list[tuple[str, Meet]] = []
@@ -178,6 +184,7 @@ class World:
             launcher.state = LauncherState.MEETING
             launcher.meet = action.message
             launcher.broken = False
+            launcher.error = ""
             launcher.failures = launcher.failures[-20:]
 
     def _stop(self, uid: str, message: Stop) -> None:
@@ -201,8 +208,19 @@ class World:
                 self.pods[uid] = replace(pod, phase="Running", ip=f"10.0.0.{uid[1:]}", node=node, ready=True)
                 if pod.component == Component.WORKER:
                     self.launchers[uid] = Launcher()
+        self._lose_store()
         self._form_rounds()
         self._train()
+
+    def _lose_store(self) -> None:
+        """Who was in a round and gets no answer says so; who only comes goes on trying."""
+        for uid, each in self.launchers.items():
+            meets = each.state in (LauncherState.MEETING, LauncherState.TRAINING) and each.round > 0
+            if meets and self._runs(uid) and not self._reaches_store(uid):
+                each.state, each.error = LauncherState.MEETING, "the store has not answered for 5 s"
+
+    def _reaches_store(self, uid: str) -> bool:
+        return uid not in self.cut_off and not any(store in self.pods for store in self.hung)
 
     def _answers(self, pod: PodView) -> bool:
         node = self.nodes.get(pod.node)
@@ -212,7 +230,7 @@ class World:
         waiting = [
             (uid, each)
             for uid, each in self.launchers.items()
-            if each.state == LauncherState.MEETING and self._runs(uid)
+            if each.state == LauncherState.MEETING and not each.error and self._runs(uid) and self._reaches_store(uid)
         ]
         for incarnation in {each.incarnation for _, each in waiting}:
             group = [(uid, each) for uid, each in waiting if each.incarnation == incarnation]
@@ -310,6 +328,7 @@ class World:
             failures=tuple(each.failures),
             progress=Progress(step=self.step, total_steps=self.steps, updated_at=self.now, loss=1.0),
             last_save=each.last_save,
+            error=each.error,
             reports=True,
         )
 

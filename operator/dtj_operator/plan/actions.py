@@ -92,7 +92,7 @@ class DeletePod:
     uid: str
     why: str
     grace: int | None = None
-    """Seconds; None: the pod's own grace period; 0: by force, for a pod whose node cannot answer."""
+    """Seconds; None: the pod's own grace period; 0: by force, for a pod that cannot answer."""
 
     def __str__(self) -> str:
         how = {None: "", 0: " by force"}.get(self.grace, f" with {self.grace} s of grace")

@@ -14,7 +14,7 @@ from dtj_api import names
 from dtj_api.names import Component, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobCondition, JobStatus, KnownPod, RoundCursor, StoreStatus
+from dtj_api.status import JobCondition, JobStatus, KnownPod, RoundCursor
 from dtj_api.wire import Report
 from dtj_operator.observe.view import JobView, NodeView, PodView
 
@@ -175,10 +175,14 @@ class Draft:
         others = tuple(each for each in self.status.conditions if each.type != kind)
         self.set(conditions=tuple(sorted((*others, new), key=lambda each: each.type)))
 
-    def delete(self, pod: PodView, why: str) -> None:
-        """Delete a pod: with its own grace, unless somebody does so already; by force where its node cannot answer."""
+    def delete(self, pod: PodView, why: str, *, force: bool = False) -> None:
+        """Delete a pod: with its own grace, unless somebody does so already; by force where its node cannot answer.
+
+        Args:
+            force: its process cannot answer either, and nothing of it is worth a wait.
+        """
         node = self.nodes.get(pod.node)
-        if node is not None and away(node, self.now) >= NODE_TOLERANCE:
+        if force or (node is not None and away(node, self.now) >= NODE_TOLERANCE):
             self.act(DeletePod(pod.name, pod.uid, why, 0))
         elif pod.deletion_at is None:
             self.act(DeletePod(pod.name, pod.uid, why))
@@ -223,7 +227,7 @@ class Draft:
             min_members=len(members) if min_members is None else min_members,
             finished_members=(),
             save=None,
-            store=StoreStatus(uid=self.status.store.uid),
+            store=self.status.store.model_copy(update={"address": ""}),
             counted=RoundCursor(incarnation=number, round=0),
         )
 

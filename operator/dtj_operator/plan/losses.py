@@ -1,7 +1,8 @@
 """A pod is lost: counted once under its own cause, and the others meet anew.
 
-Evidence is an object that failed, or the absence of one that the status counts on. Both are used up in the write that
-counts them: the uid goes to `countedPods` while the object is there, and leaves `pods`. Only then may it be deleted.
+Evidence is an object that failed, the absence of one that the status counts on, or that members cannot reach the store.
+All are used up in the write that counts them: the uid goes to `countedPods` while the object is there, and leaves
+`pods`. Only then may it be deleted.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 
 from dtj_api import names
 from dtj_api.names import Cause, Reason
-from dtj_api.status import KnownPod, StoreStatus
+from dtj_api.status import KnownPod
 from dtj_operator.observe.view import STORE_INDEX, PodView
 
 from .draft import Draft
 from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
 from .failure_policy import count, note_fatal, pause
 from .rounds import uncounted
+from .unreached import in_a_row, unreached
 
 
 @dataclass(frozen=True)
@@ -100,20 +102,33 @@ def _lost_store(draft: Draft) -> list[_Loss]:
     name = names.store_name(draft.view.name)
     losses: list[_Loss] = []
     pod = draft.pod(known) if known else None
-    if known and (pod is None or _store_is_over(draft, pod)):
-        end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
-        text = end.message if end is not None else "it ended"
-        at = end.at if end is not None else draft.now
+    if known and (end := _end_of_store(draft, pod)) is not None:
         made_in = pod.incarnation if pod is not None else draft.status.incarnation
-        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, at, text), made_in))
+        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, end.at, end.message), made_in))
         draft.use_up([known])
-        draft.set(store=StoreStatus(address=draft.status.store.address))
+        _know_store(draft, "")
     if store is not None and store.uid != known and store.uid not in draft.status.counted_pods:
         if _store_is_over(draft, store):
             draft.use_up([store.uid])
         else:
-            draft.set(store=StoreStatus(address=draft.status.store.address, uid=store.uid))
+            _know_store(draft, store.uid)
     return losses
+
+
+def _end_of_store(draft: Draft, pod: PodView | None) -> End | None:
+    if pod is None:
+        return _gone(draft)
+    if _store_is_over(draft, pod):
+        return end_of(pod, draft.nodes, draft.now) or End(Cause.STORE_LOST, draft.now, "it ended")
+    if draft.met and (why := unreached(draft)) is not None:
+        again = in_a_row(draft) + 1
+        draft.set(store=draft.status.store.model_copy(update={"unreached": again}))
+        return End(Cause.STORE_LOST, draft.now, why)
+    return None
+
+
+def _know_store(draft: Draft, uid: str) -> None:
+    draft.set(store=draft.status.store.model_copy(update={"uid": uid}))
 
 
 def _is_over(draft: Draft, pod: PodView) -> bool:

@@ -8,7 +8,6 @@ with a dead peer are released at once.
 from __future__ import annotations
 
 from dtj_api.names import STORE_PORT, LauncherState, Reason
-from dtj_api.status import StoreStatus
 from dtj_api.wire import Meet, Release
 
 from .actions import SendMeet, SendRelease
@@ -31,7 +30,7 @@ def meet(draft: Draft) -> None:
     if not draft.met:
         if not ready_to_meet(draft):
             return
-        draft.set(store=StoreStatus(address=_address(store.ip), uid=store.uid))
+        draft.set(store=draft.status.store.model_copy(update={"address": _address(store.ip), "uid": store.uid}))
         number = draft.status.incarnation
         draft.tell("Normal", Reason.NEW_INCARNATION, f"incarnation {number}: {len(members)} workers meet")
     message = Meet(

@@ -7,6 +7,7 @@ from dtj_api.names import LauncherState, Reason
 
 from .draft import Draft
 from .rounds import uncounted
+from .unreached import without_store
 
 _IMAGE = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 
@@ -83,6 +84,8 @@ def _meeting(draft: Draft) -> tuple[Reason, str]:
     failed = next(((index, report) for index, report in reports.items() if report.state == LauncherState.FAILED), None)
     if failed is not None:
         return Reason.RANK_FAILED, f"pod {names.worker_name(draft.view.name, failed[0])}: {failed[1].error}"
+    for index, report in without_store(draft).items():
+        return Reason.STORE_LOST, f"pod {names.worker_name(draft.view.name, index)}: {report.error}"
     members = len(draft.status.members)
     formed = sum(report.state in (LauncherState.TRAINING, LauncherState.DONE) for report in reports.values())
     if formed < members or uncounted(draft):

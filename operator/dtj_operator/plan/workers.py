@@ -56,13 +56,16 @@ def _delete_used(draft: Draft) -> None:
         if pod.component == Component.WORKER and pod.index not in needed:
             _part_with(draft, pod)
         elif pod.uid in used:
-            draft.delete(pod, _why_used(draft, pod))
+            runs = end_of(pod, draft.nodes, draft.now) is None and not ended(pod)
+            draft.delete(pod, _why_used(draft, pod), force=runs and pod.component == Component.STORE)
 
 
 def _why_used(draft: Draft, pod: PodView) -> str:
     if end := end_of(pod, draft.nodes, draft.now):
         return f"its end is counted ({end.cause})"
-    return "it has ended and is needed again" if ended(pod) else "it was scaled away"
+    if ended(pod):
+        return "it has ended and is needed again"
+    return "its members cannot reach it" if pod.component == Component.STORE else "it was scaled away"
 
 
 def _part_with(draft: Draft, pod: PodView) -> None:

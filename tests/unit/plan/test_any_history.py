@@ -89,6 +89,19 @@ class AnyHistory(RuleBasedStateMachine):
             if pod.component == Component.STORE and pod.phase == "Running" and pod.terminated is None:
                 self.world.end_pod(uid, 1)
 
+    @rule()
+    def store_hangs(self) -> None:
+        self.world.hung |= {uid for uid, pod in self.world.pods.items() if pod.component == Component.STORE}
+
+    @rule(pick=PICK)
+    def way_to_the_store_breaks(self, pick: int) -> None:
+        if uid := self._worker(pick):
+            self.world.cut_off.add(uid)
+
+    @rule()
+    def ways_to_the_store_are_mended(self) -> None:
+        self.world.cut_off.clear()
+
     @rule(node=st.sampled_from(["node-a", "node-b"]))
     def node_goes(self, node: str) -> None:
         self.world.nodes[node] = NodeView(node, False, self.world.now)
@@ -174,6 +187,8 @@ class AnyHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The world calms down: then the job succeeds, or is suspended without pods."""
         world = self.world
+        world.hung.clear()
+        world.cut_off.clear()
         if self.numbers and self.numbers[-1] % 3 == 0:
             world.spec["suspend"] = True
             world.nodes.clear()

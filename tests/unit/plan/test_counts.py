@@ -51,6 +51,16 @@ def _store_failed(world: World) -> None:
     world.end_pod(_store(world), 1)
 
 
+def _store_hangs(world: World) -> None:
+    world.hung.add(_store(world))
+
+
+def _store_out_of_reach_of_one(world: World) -> None:
+    world.cut_off.add(_worker(world))
+    world.tick()
+    world.cut_off.clear()
+
+
 def _pod_failed_after_its_peers_noticed(world: World) -> None:
     """The survivors' ranks report broken connections before the kubelet reports the pod."""
     uid = _worker(world)
@@ -88,6 +98,8 @@ FAULTS: dict[Callable[[World], None], Cause | None] = {
     _gone: Cause.GONE,
     _store_gone: Cause.STORE_LOST,
     _store_failed: Cause.STORE_LOST,
+    _store_hangs: Cause.STORE_LOST,
+    _store_out_of_reach_of_one: Cause.STORE_LOST,
     _pod_failed_after_its_peers_noticed: Cause.POD_FAILED,
 }
 INTERRUPTIONS = st.lists(st.one_of(st.just("conflict"), st.integers(0, 5)), max_size=4)
