@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from dtj_operator import kopf_watch
 from dtj_operator.act.control import Control
 from dtj_operator.act.events import EventPoster
-from dtj_operator.act.executor import ActError, Executor
+from dtj_operator.act.executor import Executor
 from dtj_operator.act.progress import ProgressShare
 from dtj_operator.config import Config
 from dtj_operator.health import HealthServer
@@ -32,7 +32,7 @@ from dtj_operator.leader import LeaderElector, LeadershipLost
 from dtj_operator.observe.reflector import Key
 from dtj_operator.observe.world import World
 from dtj_operator.queue import Shutdown, WorkQueue
-from dtj_operator.reconcile import AT_ONCE, Reconciler
+from dtj_operator.reconcile import AT_ONCE, Reconciler, Unfinished
 from dtj_operator.render import Site
 from dtj_operator.telemetry.jobs import JobCollector
 from dtj_operator.telemetry.record import Recorder
@@ -209,8 +209,12 @@ class Operator:
             result = "requeue"
             self.queue.add_failed(key)
             logger.debug("changed since it was observed: %s", conflict, extra=_about(key))
-        except (errors.KubeError, ActError) as error:
+        except (errors.KubeError, Unfinished) as error:
             delay = self.queue.add_failed(key)
+            # A deadline or a message that is due waits for no back-off: of two times the queue keeps the earlier.
+            if isinstance(error, Unfinished) and error.requeue_after is not None:
+                delay = min(delay, error.requeue_after)
+                self.queue.add_after(key, delay)
             logger.warning("%s; again in %.1f s", error, delay, extra=_about(key))
         except LeadershipLost:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dtj_operator.act.executor import Executor
+from dtj_operator.act.executor import ActError, Executor
 from dtj_operator.act.progress import ProgressShare
 from dtj_operator.kube import errors
 from dtj_operator.observe.reflector import Key
@@ -15,6 +15,18 @@ from dtj_operator.plan.reconcile import plan
 from dtj_operator.plan.value import Plan
 
 AT_ONCE = 0.0
+
+
+class Unfinished(Exception):
+    """A plan could not be carried out in full; the text says what failed.
+
+    Args:
+        requeue_after: seconds after which the plan itself wanted to look again, whatever failed; None: on a change.
+    """
+
+    def __init__(self, text: str, requeue_after: float | None) -> None:
+        super().__init__(text)
+        self.requeue_after = requeue_after
 
 
 class Reconciler:
@@ -44,8 +56,8 @@ class Reconciler:
 
         Raises:
             Conflict: the job changed since it was observed; nothing was done.
-            KubeError: a call failed.
-            ActError: some actions failed.
+            KubeError: the job could not be observed.
+            Unfinished: some of what is due was not done.
         """
         view = await self._world.view(key)
         if view is None:
@@ -68,6 +80,8 @@ class Reconciler:
             # The watch is behind: without reading the job itself the next plan would meet the same conflict.
             await self._world.refetch(view.namespace, view.name)
             raise
+        except (errors.KubeError, ActError) as error:
+            raise Unfinished(str(error), due.requeue_after) from error
         if outcome.again:
             return AT_ONCE
         waits = [each for each in (due.requeue_after, wait or None) if each is not None]

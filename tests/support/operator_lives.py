@@ -20,7 +20,7 @@ from dtj_api import names, wire
 from dtj_api.names import LauncherState
 from dtj_operator.act.control import Address
 from dtj_operator.act.events import EventPoster
-from dtj_operator.act.executor import ActError, Executor
+from dtj_operator.act.executor import Executor
 from dtj_operator.act.progress import ProgressShare
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import Object
@@ -29,7 +29,7 @@ from dtj_operator.observe.reflector import Key
 from dtj_operator.observe.view import Reported
 from dtj_operator.observe.world import World
 from dtj_operator.queue import WorkQueue
-from dtj_operator.reconcile import AT_ONCE, Reconciler
+from dtj_operator.reconcile import AT_ONCE, Reconciler, Unfinished
 from dtj_operator.render import Site
 
 NAME = "ner"
@@ -186,7 +186,7 @@ class Life:
                     self.queue.add(key)
                 elif after is not None:
                     later[key] = min(later.get(key, horizon), self._story.now + after)
-            except (errors.KubeError, ActError):
+            except (errors.KubeError, Unfinished):
                 later[key] = self._story.now + 0.1
             finally:
                 self.queue.done(key)
