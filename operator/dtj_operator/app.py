@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 15.0
 EVENT_SECONDS = 3.0
 LAG_PERIOD = 1.0
-HOLD = "leader election"
 
 
 class PartEnded(Exception):
@@ -99,6 +98,7 @@ class Operator:
         self._stopping = asyncio.Event()
         self._health = HealthServer(registry, self._not_ready)
         self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._election: asyncio.Task[Any] | None = None
         self.port = 0
         """The port of health and metrics, once it runs."""
         self._leads = False
@@ -128,7 +128,7 @@ class Operator:
             if not await self._until_stop(self.world.wait_synced()) or not await self._until_stop(self._lead()):
                 return
             if self._config.leader_election:
-                self._spawn(HOLD, self._hold())
+                self._election = self._spawn("leader election", self._hold())
             self._spawn("resync", self._resync())
             self._spawn("events", self._events.run())
             kopf_task = self._spawn("kopf", self._kopf(kopf_stop))
@@ -271,9 +271,9 @@ class Operator:
         await self._events.flush(EVENT_SECONDS)
         self._leads = False
         # A renewal that still goes on would find the lease given up, and take that for a loss of it.
-        for task in [each for each, name in self._tasks.items() if name == HOLD]:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if self._election is not None:
+            self._election.cancel()
+            await asyncio.gather(self._election, return_exceptions=True)
         await self._elector.release()
         self._metrics.leading(self._config.lease_name, False)
 
