@@ -55,11 +55,12 @@ def _steer(draft: Draft) -> None:
     # What happened is counted first, whatever is decided then.
     note_figures(draft)
     note_finished(draft)
+    if draft.status.resumed_at is not None:
+        count_rounds(draft)
     if all_finished(draft):
         succeed(draft)
         return
     if draft.status.resumed_at is not None:
-        count_rounds(draft)
         count_losses(draft)
     # Then who has the last word: Suspended > Deadline > Failed > Restart.
     if draft.spec.suspend:

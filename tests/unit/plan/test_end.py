@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from plan_jobs import NOW, a_job, deleted, of
+from plan_jobs import NOW, a_failure, a_job, deleted, of
 
 from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.wire import Progress, Stop
@@ -26,6 +26,16 @@ def test_all_members_report_that_they_are_through() -> None:
     assert made.status.progress.step == 100
     assert made.actions == ()
     assert made.urgent
+
+
+def test_a_rank_that_died_shortly_before_the_end_is_counted_with_the_success() -> None:
+    """The rounds after it may be over before the ranks are looked at again."""
+    job = _done(a_job().replicas(2).running(round_=2), 0, 1).says(1, failures=(a_failure(1, exit_code=-9),))
+    made = plan(job.view())
+    assert made.status.phase == Phase.SUCCEEDED
+    assert made.status.restarts.counted == 1
+    assert made.status.restarts.by_cause == {"ProcessSignal": 1}
+    assert [event.reason for event in made.events] == [Reason.RANK_FAILED, Reason.COMPLETED]
 
 
 def test_exit_0_of_all_members_is_success_without_any_report() -> None:
