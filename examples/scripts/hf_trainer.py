@@ -51,6 +51,9 @@ with tempfile.TemporaryDirectory() as scratch:
     )
     # Makes the process group, through which the ranks agree on the checkpoint.
     trainer.accelerator.wait_for_everyone()
-    result = trainer.train(resume_from_checkpoint=dtj.latest_checkpoint())
+    checkpoint = dtj.latest_checkpoint()
+    if checkpoint:
+        print(f"goes on from {checkpoint.name}")
+    result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(dtj.work_dir() / "model"))
 print(f"done: mean loss {result.training_loss:.4f} at step {result.global_step}")

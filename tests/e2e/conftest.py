@@ -40,4 +40,4 @@ def jobs(cluster: Cluster, place: Place, request: pytest.FixtureRequest) -> Iter
     namespace = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0][:50].strip("-")
     folder = cluster.claim(namespace, place.claim)
     yield Jobs(place, cluster, namespace, folder)
-    place.kubectl("delete", "namespace", namespace, "--timeout=180s", timeout=200)
+    place.kubectl("delete", "namespace", namespace, "--wait=false")
