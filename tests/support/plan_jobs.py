@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from dtj_api import names
 from dtj_api.names import Component, LauncherState
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobStatus, KnownPod, StoreStatus
+from dtj_api.status import JobStatus, KnownPod, RoundCursor, StoreStatus
 from dtj_api.wire import Failure, Progress, Report
 from dtj_operator.observe.view import (
     STORE_INDEX,
@@ -178,6 +178,7 @@ class Job:
             start_time=NOW - 100,
             resumed_at=NOW - 100,
             template_hash=template_hash(self.read_spec()),
+            counted=RoundCursor(incarnation=incarnation, round=0),
             updated_at=NOW - 60,
         )
 

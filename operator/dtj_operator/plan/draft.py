@@ -14,7 +14,7 @@ from dtj_api import names
 from dtj_api.names import Component, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobCondition, JobStatus, KnownPod, RoundCursor
+from dtj_api.status import JobCondition, JobStatus, KnownPod
 from dtj_api.wire import Report
 from dtj_operator.observe.view import JobView, NodeView, PodView
 
@@ -212,6 +212,8 @@ class Draft:
         Pods of number 1 may be there before any status: a start that was cut off made them. It is taken up under that
         number, unless a launcher says that it has met already: then the status was lost.
 
+        A failure that waits for its count goes on waiting.
+
         Args:
             members: indices, ascending.
             min_members: how many are enough; None: all.
@@ -228,7 +230,6 @@ class Draft:
             finished_members=(),
             save=None,
             store=self.status.store.model_copy(update={"address": ""}),
-            counted=RoundCursor(incarnation=number, round=0),
         )
 
     def next_members(self) -> tuple[int, ...]:

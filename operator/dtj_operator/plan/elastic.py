@@ -13,6 +13,7 @@ from dtj_api.wire import Save
 from .actions import SendSave
 from .draft import Draft
 from .failure_policy import count
+from .rounds import count_before_they_leave
 
 SAVE_PATIENCE = 120.0
 """Seconds that a resize waits for its save: the shortest grace period of a pod."""
@@ -36,8 +37,7 @@ def resize(draft: Draft) -> None:
         before = len(draft.status.members)
         message = f"from {before} to {len(target)} workers"
         count(draft, Cause.RESIZE, message, charged=False)
-        draft.begin_incarnation(target)
-        draft.let_go()
+        _regroup(draft, target)
         draft.set(phase=Phase.RESIZING)
         draft.tell("Normal", Reason.RESIZED, message)
 
@@ -82,8 +82,13 @@ def _while_forming(draft: Draft) -> None:
     in_time = timeout is None or draft.now < (draft.status.resumed_at or draft.now) + timeout
     target = draft.wanted if starting(draft) and in_time else stay or draft.wanted
     if target != draft.status.members:
-        draft.begin_incarnation(target)
-        draft.let_go()
+        _regroup(draft, target)
+
+
+def _regroup(draft: Draft, members: tuple[int, ...]) -> None:
+    count_before_they_leave(draft, {*draft.status.members} - {*members})
+    draft.begin_incarnation(members)
+    draft.let_go()
 
 
 def _target(draft: Draft) -> tuple[int, ...]:

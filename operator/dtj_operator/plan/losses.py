@@ -17,7 +17,7 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 from .draft import Draft
 from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
 from .failure_policy import count, note_fatal, pause
-from .rounds import uncounted
+from .rounds import uncounted, write_off
 from .unreached import in_a_row, unreached
 
 
@@ -28,6 +28,8 @@ class _Loss:
     end: End
     incarnation: int
     """The incarnation that the pod was created in."""
+    breaks_ranks: bool = True
+    """Ranks lost a peer by it: what they said of that is a consequence."""
 
 
 def count_losses(draft: Draft) -> None:
@@ -48,9 +50,13 @@ def count_losses(draft: Draft) -> None:
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
         draft.tell("Warning", reason, message)
         draft.trouble = (reason, message)
-    lost = {*missed, *(loss.index for loss in losses)}
-    if draft.met and lost & {STORE_INDEX, *draft.status.members}:
+    lost = {loss.index for loss in losses}
+    needed = {STORE_INDEX, *draft.status.members}
+    explained = any(loss.breaks_ranks and loss.index in needed for loss in losses)
+    if draft.met and (lost | missed) & needed:
         draft.begin_incarnation(draft.next_members())
+    if explained:
+        write_off(draft)
 
 
 def _call_back_finished(draft: Draft) -> set[int]:
@@ -104,7 +110,9 @@ def _lost_store(draft: Draft) -> list[_Loss]:
     pod = draft.pod(known) if known else None
     if known and (end := _end_of_store(draft, pod)) is not None:
         made_in = pod.incarnation if pod is not None else draft.status.incarnation
-        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, end.at, end.message), made_in))
+        # Ranks do not talk to the store; but a worker that cannot reach it ends its own.
+        runs = pod is not None and not _store_is_over(draft, pod)
+        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, end.at, end.message), made_in, breaks_ranks=runs))
         draft.use_up([known])
         _know_store(draft, "")
     if store is not None and store.uid != known and store.uid not in draft.status.counted_pods:

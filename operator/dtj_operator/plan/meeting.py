@@ -59,7 +59,7 @@ def _release_survivors(draft: Draft) -> None:
 
 def _release_peers(draft: Draft) -> None:
     """A peer's process is gone: those of its round that did not notice yet are released."""
-    broken = set(uncounted(draft))
+    broken = uncounted(draft)
     counted = draft.status.counted
     if counted.incarnation == draft.status.incarnation and counted.round:
         broken.add(counted.round)

@@ -46,7 +46,7 @@ def trains(draft: Draft) -> bool:
     reports = draft.reports()
     if not members or any(index not in reports for index in members):
         return False
-    broken = set(uncounted(draft))
+    broken = uncounted(draft)
     counted = draft.status.counted
     if counted.incarnation == draft.status.incarnation and counted.round:
         broken.add(counted.round)

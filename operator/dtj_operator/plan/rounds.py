@@ -3,10 +3,13 @@
 Every launcher tells the failures that it saw. One cursor, (incarnation, round), says what has been counted, and the
 first failure of a round gives its cause: the others are peers that lost their partner. The newest round waits for its
 count until its successor has formed, or the error is certainly the user's: connections also break when a peer's *pod*
-is lost, and that end belongs to the pod.
+is lost, and that end belongs to the pod. The successor may be the first round of the next incarnation: a resize or the
+loss of the store's pod breaks no connection between ranks, so a failure waits across it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from dtj_api.names import Cause, ExitCode, Reason
 from dtj_api.status import RoundCursor
@@ -15,35 +18,61 @@ from dtj_api.wire import Failure
 from .draft import Draft
 from .failure_policy import count
 
+_Ended = tuple[int, int]
+"""Incarnation and round."""
+
 
 def count_rounds(draft: Draft) -> None:
-    """Count the rounds of this incarnation that ended by a failure, oldest first."""
-    for number, (pod, first) in uncounted(draft).items():
-        if not _certain(draft, number):
+    """Count the rounds that certainly ended by a failure of their own, oldest first."""
+    for ended, (index, first) in _waiting(draft).items():
+        if not _certain(draft, ended):
             return
-        message = describe(pod, first)
-        count(draft, _cause(first), message, charged=True)
-        draft.set(counted=RoundCursor(incarnation=draft.status.incarnation, round=number))
-        draft.tell("Warning", Reason.RANK_FAILED, message)
-        draft.trouble = (Reason.RANK_FAILED, message)
-        if first.exit_code == ExitCode.BAD_CONFIG:
-            draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
+        _count(draft, ended, index, first)
 
 
-def uncounted(draft: Draft) -> dict[int, tuple[str, Failure]]:
-    """Round to pod and first failure, for the ended rounds of this incarnation that are not counted, oldest first."""
-    incarnation = draft.status.incarnation
-    counted = draft.status.counted
-    done = counted.round if counted.incarnation == incarnation else 0
-    first: dict[int, tuple[str, Failure]] = {}
-    for index, report in draft.reports().items():
-        for failure in report.failures:
-            if failure.incarnation != incarnation or failure.round <= done:
+def count_before_they_leave(draft: Draft, leaving: Collection[int]) -> None:
+    """Count what only workers tell that are sent away now, and what came before it."""
+    waiting = _waiting(draft)
+    last = max((ended for ended, (index, _) in waiting.items() if index in leaving), default=(0, 0))
+    for ended, (index, first) in waiting.items():
+        if ended <= last:
+            _count(draft, ended, index, first)
+
+
+def write_off(draft: Draft) -> None:
+    """Never count what waits: it is the consequence of a loss that is counted, or of the end of a stretch."""
+    draft.set(counted=RoundCursor(incarnation=draft.status.incarnation, round=0))
+
+
+def uncounted(draft: Draft) -> set[int]:
+    """The ended rounds of this incarnation that are not counted."""
+    return {number for incarnation, number in _waiting(draft) if incarnation == draft.status.incarnation}
+
+
+def _waiting(draft: Draft) -> dict[_Ended, tuple[int, Failure]]:
+    """What is not counted, oldest first: each ended round, its first failure and the worker that tells it."""
+    counted = (draft.status.counted.incarnation, draft.status.counted.round)
+    first: dict[_Ended, tuple[int, Failure]] = {}
+    for index in draft.workers:
+        report = draft.report(index)
+        for failure in report.failures if report is not None else ():
+            ended = (failure.incarnation, failure.round)
+            if not counted < ended or failure.incarnation > draft.status.incarnation:
                 continue
-            known = first.get(failure.round)
+            known = first.get(ended)
             if known is None or (failure.at, failure.rank) < (known[1].at, known[1].rank):
-                first[failure.round] = (draft.workers[index].name, failure)
+                first[ended] = (index, failure)
     return dict(sorted(first.items()))
+
+
+def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
+    message = describe(draft.workers[index].name, first)
+    count(draft, _cause(first), message, charged=True)
+    draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
+    draft.tell("Warning", Reason.RANK_FAILED, message)
+    draft.trouble = (Reason.RANK_FAILED, message)
+    if first.exit_code == ExitCode.BAD_CONFIG:
+        draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
 
 
 def describe(pod: str, failure: Failure) -> str:
@@ -55,18 +84,12 @@ def describe(pod: str, failure: Failure) -> str:
     return f"{text}\n{failure.log_tail}" if failure.log_tail else text
 
 
-def _certain(draft: Draft, number: int) -> bool:
-    if number < _newest(draft):
+def _certain(draft: Draft, ended: _Ended) -> bool:
+    reports = [report for index in draft.workers if (report := draft.report(index)) is not None]
+    if any(report.round > 0 and ended < (report.incarnation, report.round) for report in reports):
         return True
-    return any(
-        failure.round == number and failure.incarnation == draft.status.incarnation and failure.user_error
-        for report in draft.reports().values()
-        for failure in report.failures
-    )
-
-
-def _newest(draft: Draft) -> int:
-    return max((report.round for report in draft.reports().values()), default=0)
+    failures = (failure for report in reports for failure in report.failures)
+    return any((each.incarnation, each.round) == ended and each.user_error for each in failures)
 
 
 def _cause(failure: Failure) -> Cause:

@@ -17,6 +17,7 @@ from dtj_operator.observe.view import PodView
 from .conditions import not_progressing
 from .draft import Draft
 from .progress import note_last_save
+from .rounds import write_off
 
 
 def suspend(draft: Draft) -> None:
@@ -60,6 +61,7 @@ def resume(draft: Draft) -> None:
     first = draft.status.start_time is None
     now = Timestamp(draft.now)
     draft.begin_incarnation(draft.wanted)
+    write_off(draft)
     draft.set(
         resumed_at=now,
         start_time=now if first else draft.status.start_time,

@@ -79,6 +79,10 @@ def _scaled_down(world: World) -> None:
     world.spec["workers"]["replicas"] -= 1
 
 
+def _scaled_away(world: World) -> None:
+    _scaled_down(world)
+
+
 def _suspended_for_a_while(world: World) -> None:
     world.spec["suspend"] = True
     world.reconcile()
@@ -134,6 +138,47 @@ def test_each_fault_is_counted_once(faults: list) -> None:
         world.reconcile()
         _settle(world)
     expected = Counter(cause for fault, _ in faults if (cause := FAULTS[fault]) is not None)
+    assert world.status.restarts.by_cause == expected
+
+
+RIGHT_AFTER: dict[Callable[[World], None], dict[Cause, int]] = {
+    _scaled_up: {Cause.PROCESS_SIGNAL: 1, Cause.RESIZE: 1},
+    _scaled_down: {Cause.PROCESS_SIGNAL: 1, Cause.RESIZE: 1},
+    _scaled_away: {Cause.PROCESS_SIGNAL: 1, Cause.RESIZE: 1},
+    _store_gone: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
+    _store_failed: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
+    # What a rank says that lost a peer cannot be told from an end of its own: it belongs to what took the peer.
+    _store_hangs: {Cause.STORE_LOST: 1},
+    _store_out_of_reach_of_one: {Cause.STORE_LOST: 1},
+    _pod_failed: {Cause.POD_FAILED: 1},
+    _evicted: {Cause.POD_EVICTED: 1},
+    _gone: {Cause.GONE: 1},
+    # Nothing restarts on account of it.
+    _suspended_for_a_while: {},
+}
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["before anybody saw the rank", "once the rank was seen"])
+@pytest.mark.parametrize("fault", RIGHT_AFTER, ids=lambda fault: fault.__name__.strip("_"))
+def test_what_happens_right_after_a_rank_died_neither_hides_nor_doubles_it(fault, seen: bool) -> None:
+    world = World(a_spec(workers={"replicas": 3, "minReplicas": 1}), steps=10**6)
+    _settle(world)
+    # The last worker is the one that a scale-down takes away.
+    victim = max(world.launchers, key=lambda uid: world.pods[uid].index) if fault is _scaled_away else _worker(world)
+    assert world.crash_rank(victim)
+    for uid, launcher in world.launchers.items():
+        if uid != victim:
+            launcher.failures.clear()  # Only the first failure of a round is told, by the pod that saw it.
+    if seen:
+        world.reconcile()
+    fault(world)
+    world.reconcile()
+    world.tick()
+    world.reconcile()
+    _settle(world)
+    expected = dict(RIGHT_AFTER[fault])
+    if seen and Cause.RESIZE in expected and fault is not _scaled_up:
+        del expected[Cause.RESIZE]  # Nobody trained any more, so meeting in the new size cost nothing.
     assert world.status.restarts.by_cause == expected
 
 

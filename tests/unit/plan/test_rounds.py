@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from plan_jobs import NOW, a_failure, a_job, deleted
+from plan_jobs import NOW, a_failure, a_job, a_pod, a_report, deleted
 
 from dtj_api.names import Cause, Condition, ExitCode, LauncherState, Phase, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Release
+from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import SendRelease, plan
 
 
@@ -82,6 +83,43 @@ def test_failures_of_an_older_incarnation_are_history() -> None:
     assert plan(job.view()).status.restarts.by_cause == {}
 
 
+def _store_lost_right_after(failure):
+    """Incarnation 2, because of the store; what failed in incarnation 1 waits for its count."""
+    job = a_job().replicas(2).running().says(0, failures=(failure,), state=LauncherState.MEETING)
+    made = plan(job.without(STORE_INDEX).view())
+    assert made.status.restarts.by_cause == {Cause.STORE_LOST: 1}
+    return job.stored(made.status).pod(a_pod(STORE_INDEX, incarnation=2))
+
+
+def test_a_failure_waits_across_an_incarnation_for_the_round_that_shows_that_no_pod_was_lost() -> None:
+    job = _store_lost_right_after(a_failure(message="disk full"))
+    meeting = plan(job.says(0, incarnation=2, round=0).says(1, incarnation=2, round=0).view())
+    assert meeting.status.restarts.by_cause == {Cause.STORE_LOST: 1}
+    formed = plan(job.stored(meeting.status).says(1, round=1, state=LauncherState.TRAINING).view())
+    assert formed.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1, Cause.STORE_LOST: 1}
+    assert formed.status.counted == RoundCursor(incarnation=1, round=1)
+    later = plan(_next_round(job.stored(formed.status), 0, 1).view(NOW + 10))
+    assert later.status.restarts == formed.status.restarts
+
+
+def test_a_failure_that_waited_belongs_to_a_pod_that_turns_out_to_be_lost() -> None:
+    job = _store_lost_right_after(a_failure(message="connection reset")).end(1, 137, deletion_at=NOW + 9)
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.POD_DELETED: 1, Cause.STORE_LOST: 1}
+    assert made.status.restarts.counted == 0
+    new = a_pod(1, uid="new", incarnation=2)
+    job.stored(made.status).pod(new, a_report(new, incarnation=2)).says(0, incarnation=2, round=1)
+    assert plan(job.view()).status.restarts == made.status.restarts
+
+
+def test_a_failure_is_counted_before_the_pod_that_tells_it_is_sent_away() -> None:
+    job = a_job().replicas(2, least=1).running().replicas(1, least=1)
+    job.says(1, failures=(a_failure(exit_code=-9),), state=LauncherState.MEETING)
+    made = plan(job.view())
+    assert made.status.members == (0,)
+    assert made.status.restarts.by_cause == {Cause.PROCESS_SIGNAL: 1, Cause.RESIZE: 1}
+
+
 def test_a_peer_that_did_not_notice_is_released() -> None:
     job = a_job().replicas(2).running()
     job.says(0, failures=(a_failure(exit_code=-9),), state=LauncherState.MEETING)
@@ -107,11 +145,15 @@ def test_members_that_are_through_come_back_for_one_that_failed() -> None:
 
 
 def test_a_member_that_was_through_and_has_left_is_needed_again_when_another_one_fails() -> None:
-    made = plan(_one_through_one_failed().end(0, 0).view())
+    job = _one_through_one_failed().end(0, 0)
+    made = plan(job.view())
     assert made.status.incarnation == 2
     assert made.status.finished_members == ()
     assert made.status.restarts.by_cause == {}
     assert deleted(made) == ["pod-0-1"]
+    new = a_pod(0, uid="new", incarnation=2)
+    job.stored(made.status).pod(new, a_report(new, incarnation=2)).says(1, incarnation=2, round=1)
+    assert plan(job.view()).status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
 
 
 def test_a_member_that_was_through_and_has_gone_is_missed_when_another_one_fails() -> None:
