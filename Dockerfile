@@ -21,7 +21,8 @@ RUN ./uv-sync --extra operator --no-install-project
 COPY LICENSE README.md ./
 COPY operator operator
 COPY trainer_image trainer_image
-RUN ./uv-sync --extra operator --no-editable
+# The project is always built from these files: uv by itself takes a wheel that it made while pyproject.toml was the same.
+RUN ./uv-sync --extra operator --no-editable --reinstall-package dtj
 
 WORKDIR /home/dtj
 USER 1000
