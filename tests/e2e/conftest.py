@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -36,8 +37,9 @@ def place(cluster: Cluster) -> Place:
 
 @pytest.fixture
 def jobs(cluster: Cluster, place: Place, request: pytest.FixtureRequest) -> Iterator[Jobs]:
-    """A namespace of the test's own with a claim; both go afterwards."""
-    namespace = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0][:50].strip("-")
+    """A namespace of the test's own with a claim; it goes afterwards, while the next test runs in another one."""
+    title = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0]
+    namespace = f"{title[:40].strip('-')}-{secrets.token_hex(2)}"
     folder = cluster.claim(namespace, place.claim)
     yield Jobs(place, cluster, namespace, folder)
     place.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -1,4 +1,4 @@
-"""The images hold the code of this checkout: one built from an older wheel would have all the other tests prove nothing."""
+"""The images hold the code of this checkout: with an older wheel in them all the other tests would prove nothing."""
 
 from __future__ import annotations
 
