@@ -26,6 +26,12 @@ A = TypeVar("A", bound=Action)
 NOW = 1_800_000_000.0
 NAME, NAMESPACE, UID = "ner", "ml", "11111111-2222-3333-4444-555555555555"
 
+TRAINER = {
+    "task": "ner",
+    "model": {"path": "model", "package": "some_package"},
+    "data": {"file": "a.txt", "split": {"shuffleSplit": [0.8, 0.1, 0.1]}},
+}
+
 
 def a_template(**pod: Any) -> dict[str, Any]:
     return {"spec": {"containers": [{"name": "trainer", "image": "train:1", "command": ["python", "train.py"]}], **pod}}
@@ -115,6 +121,12 @@ class Job:
     def template(self, template: dict[str, Any]) -> Self:
         self._spec["workers"]["template"] = template
         return self
+
+    def built_in(self) -> Self:
+        """The built-in trainer runs, in place of a script of the user's own."""
+        template = a_template()
+        del template["spec"]["containers"][0]["command"]
+        return self.template(template).spec(trainer=TRAINER)
 
     def status(self, **fields: Any) -> Self:
         self._status = self._status.model_copy(update=fields)

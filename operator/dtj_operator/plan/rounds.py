@@ -71,7 +71,8 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
     draft.tell("Warning", Reason.RANK_FAILED, message)
     draft.trouble = (Reason.RANK_FAILED, message)
-    if first.exit_code == ExitCode.BAD_CONFIG:
+    # The built-in trainer means it so; what a script of the user's own means by its codes is its own affair.
+    if first.exit_code == ExitCode.BAD_CONFIG and draft.spec.trainer is not None:
         draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from plan_jobs import NOW, a_failure, a_job, a_pod, a_report, deleted
+from plan_jobs import NOW, Job, a_failure, a_job, a_pod, a_report, deleted
 
 from dtj_api.names import Cause, Condition, ExitCode, LauncherState, Phase, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Release
 from dtj_operator.observe.view import STORE_INDEX
-from dtj_operator.plan import SendRelease, plan
+from dtj_operator.plan import Plan, SendRelease, plan
 
 
 def _next_round(job, *indices: int, round_: int = 2):
@@ -53,16 +53,25 @@ def test_the_newest_round_is_not_judged_before_its_successor_has_formed() -> Non
     assert lost.status.incarnation == 2
 
 
-def test_a_rank_that_cannot_run_what_it_was_given_ends_the_job_with_its_words() -> None:
-    job = a_job().replicas(2).running()
+def _ends_with_64(job: Job) -> Plan:
     failure = a_failure(message="no package 'x'", exit_code=ExitCode.BAD_CONFIG, user_error=True)
-    job.says(0, failures=(failure,), state=LauncherState.MEETING)
-    made = plan(job.view())
+    return plan(job.replicas(2).running().says(0, failures=(failure,), state=LauncherState.MEETING).view())
+
+
+def test_the_built_in_trainer_that_cannot_run_what_it_was_given_ends_the_job_with_its_words() -> None:
+    made = _ends_with_64(a_job().built_in())
     assert made.status.phase == Phase.FAILED
     condition = made.status.condition(Condition.FAILED)
     assert condition is not None
     assert condition.reason == Reason.USER_ERROR
     assert "no package 'x'" in condition.message
+
+
+def test_a_script_of_the_users_own_may_mean_anything_by_64() -> None:
+    made = _ends_with_64(a_job())
+    assert made.status.phase == Phase.RECOVERING
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1}
+    assert made.status.restarts.counted == 1
 
 
 def test_an_error_of_the_user_is_counted_at_once() -> None:

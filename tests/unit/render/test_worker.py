@@ -15,12 +15,6 @@ from dtj_operator.observe.view import JobView
 from dtj_operator.plan import CreateWorker, DryRunWorker
 from dtj_operator.render import Manifest, Site, manifest
 
-TRAINER = {
-    "task": "ner",
-    "model": {"path": "model", "package": "some_package"},
-    "data": {"file": "a.txt", "split": {"shuffleSplit": [0.8, 0.1, 0.1]}},
-}
-
 
 def worker(view: JobView, index: int = 2) -> Manifest:
     return manifest(view, CreateWorker(names.worker_name(NAME, index), index, 3), Site())
@@ -104,9 +98,7 @@ def test_the_command_runs_under_the_launcher(fields: dict[str, Any], command: li
 
 
 def test_the_built_in_trainer_gets_its_configuration() -> None:
-    template = a_template()
-    del template["spec"]["containers"][0]["command"]
-    pod = worker(a_job().template(template).spec(trainer=TRAINER).view())
+    pod = worker(a_job().built_in().view())
     assert trainer_of(pod)["command"] == [
         "python",
         "-m",
