@@ -190,7 +190,8 @@ class World:
     def _stop(self, uid: str, message: Stop) -> None:
         launcher = self.launchers.get(uid)
         if launcher and launcher.incarnation == message.incarnation and self.pods[uid].phase == "Running":
-            self.end_pod(uid, names.ExitCode.DRAINED)
+            through = launcher.state == LauncherState.DONE
+            self.end_pod(uid, names.ExitCode.DONE if through else names.ExitCode.DRAINED)
 
     # --- the cluster ------------------------------------------------------------------------------------------------
 

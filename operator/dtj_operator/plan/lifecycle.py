@@ -1,4 +1,9 @@
-"""`spec.lifecycle`: how a job ends, what is left of it, and when it goes (cleanPods, ttlAfterFinished)."""
+"""`spec.lifecycle`: how a job ends, what is left of it, and when it goes (cleanPods, ttlAfterFinished).
+
+Every process ends with its job. Launchers leave by themselves once the store tells that all are through, but the store
+may be gone by then, and one that stood ready was never called. So those who stay are told to stop or deleted; with
+cleanPods None, where nobody deletes them, they are told until they go.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from dtj_api import names
 from dtj_api.names import Component, Condition, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import WorkerCounts
+from dtj_api.template import grace_seconds
 from dtj_api.wire import Stop
 from dtj_operator.observe.view import PodView
 
@@ -18,6 +24,8 @@ LINGER = 30.0
 """Seconds that pods have after the end to leave by themselves before they are deleted."""
 NUDGE = 2.0
 """Seconds after which a pod that was told to stop and still runs is told once more."""
+_SAVES_FIRST = frozenset({Reason.DEADLINE_EXCEEDED})
+"""The training itself was healthy: what it did since the last checkpoint is worth a save."""
 
 
 def succeed(draft: Draft) -> None:
@@ -25,14 +33,10 @@ def succeed(draft: Draft) -> None:
     _end(draft, Phase.SUCCEEDED, Condition.SUCCEEDED, Reason.COMPLETED, "all ranks of all workers exited 0", "Normal")
 
 
-def fail(draft: Draft, reason: Reason, message: str, *, save: bool) -> None:
-    """The job is given up; its workers are told to stop.
-
-    Args:
-        save: whether they should save first: the training itself was healthy.
-    """
+def fail(draft: Draft, reason: Reason, message: str) -> None:
+    """The job is given up; its workers are told to stop."""
     _end(draft, Phase.FAILED, Condition.FAILED, reason, message, "Warning")
-    _stop(draft, save)
+    _stop(draft)
 
 
 def _end(draft: Draft, phase: Phase, kind: Condition, reason: Reason, message: str, event: str) -> None:
@@ -55,16 +59,19 @@ def after_the_end(draft: Draft) -> None:
     kept = draft.spec.lifecycle.clean_pods
     leaving = [pod for pod in draft.view.pods if pod.component == Component.WORKER and not ended(pod)]
     patience = finished + LINGER
+    late = draft.now >= patience
     for pod in leaving:
         if pod.phase == "Pending":
             draft.delete(pod, "the job has finished before the pod ran")
-        elif draft.now >= patience and kept != "None":
+        elif late and kept != "None":
             draft.delete(pod, f"the job has finished and lifecycle.cleanPods is {kept}")
     if leaving:
-        draft.wake(patience if draft.now < patience else draft.now + LINGER)
-        if draft.phase == Phase.FAILED and draft.now < patience:
-            _stop(draft, save=False)
+        draft.wake(draft.now + LINGER if late else patience)
+        if not late and draft.phase == Phase.FAILED:
+            _stop(draft)
             draft.wake(draft.now + NUDGE)
+        elif late and kept == "None":
+            _stop(draft)
     for pod in draft.view.pods:
         if pod.component == Component.STORE and not leaving:
             draft.delete(pod, "the job has finished")
@@ -84,12 +91,26 @@ def _time_to_live(draft: Draft, finished: float) -> None:
         draft.wake(finished + ttl)
 
 
-def _stop(draft: Draft, save: bool) -> None:
+def _stop(draft: Draft) -> None:
+    save = _saves(draft)
     for pod in sorted(draft.view.pods, key=lambda each: each.name):
         if _runs(pod):
-            said = draft.view.reports.get(pod.uid)
-            incarnation = draft.status.incarnation if said is None else said.report.incarnation
-            draft.act(SendStop(pod.name, pod.uid, pod.ip, Stop(incarnation, save)))
+            draft.act(SendStop(pod.name, pod.uid, pod.ip, Stop(_incarnation_of(draft, pod), save)))
+
+
+def _saves(draft: Draft) -> bool:
+    """Whether those who stop should save first: said anew each time, for the first message may be lost."""
+    failed = draft.status.condition(Condition.FAILED)
+    until = (draft.status.completion_time or draft.now) + grace_seconds(draft.spec.workers.template)
+    return failed is not None and failed.reason in _SAVES_FIRST and draft.now < until
+
+
+def _incarnation_of(draft: Draft, pod: PodView) -> int:
+    """The incarnation that the pod's launcher is in, which takes no message for another one."""
+    said = draft.view.reports.get(pod.uid)
+    if said is not None:
+        return said.report.incarnation
+    return draft.status.incarnation if draft.met and pod.index in draft.status.members else 0
 
 
 def _runs(pod: PodView) -> bool:

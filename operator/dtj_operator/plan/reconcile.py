@@ -68,13 +68,13 @@ def _steer(draft: Draft) -> None:
         return
     resume(draft)
     if (late := overdue(draft)) is not None:
-        fail(draft, Reason.DEADLINE_EXCEEDED, late, save=True)
+        fail(draft, Reason.DEADLINE_EXCEEDED, late)
         return
     if (given_up := verdict(draft)) is not None:
-        fail(draft, *given_up, save=False)
+        fail(draft, *given_up)
         return
     if (missing := shrink_at_timeout(draft)) is not None:
-        fail(draft, Reason.START_TIMEOUT, missing, save=False)
+        fail(draft, Reason.START_TIMEOUT, missing)
         return
     # What the job needs.
     if not admit(draft):

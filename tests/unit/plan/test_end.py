@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from plan_jobs import NOW, a_failure, a_job, deleted, of
+from plan_jobs import NOW, a_failure, a_job, a_spec, deleted, of
+from plan_world import World
 
-from dtj_api.names import Condition, LauncherState, Phase, Reason
+from dtj_api.names import Component, Condition, LauncherState, Phase, Reason
 from dtj_api.wire import Progress, Stop
 from dtj_operator.observe.view import STORE_INDEX
-from dtj_operator.plan import CreateWorker, DeleteJob, SendStop, plan
+from dtj_operator.plan import CreateWorker, DeleteJob, DeletePod, SendStop, plan
 
 
 def _done(job, *indices: int):
@@ -79,6 +80,62 @@ def test_a_job_that_is_given_up_stops_its_workers() -> None:
     assert [act.message for act in of(plan(late.view()), SendStop)] == [Stop(1, save=True)]
 
 
+def _overdue(keep: str):
+    lifecycle = {"activeDeadline": "50s", "cleanPods": keep}
+    job = a_job().replicas(1).spec(lifecycle=lifecycle).running()
+    return job.stored(plan(job.view()).status)
+
+
+@pytest.mark.parametrize(
+    ("keep", "after", "save"),
+    [("Running", 2, True), ("Running", 29, True), ("None", 31, True), ("None", 119, True), ("None", 120, False)],
+)
+def test_who_is_told_once_more_is_told_the_same_until_a_save_had_its_time(keep: str, after: float, save: bool) -> None:
+    """The first message may be lost, and with it what was trained since the last checkpoint."""
+    made = plan(_overdue(keep).view(NOW + after))
+    assert [act.message for act in of(made, SendStop)] == [Stop(1, save=save)]
+
+
+def test_a_pod_that_is_deleted_while_it_saves_keeps_its_own_grace() -> None:
+    (gone,) = of(plan(_overdue("Running").view(NOW + 30)), DeletePod)
+    assert (gone.name, gone.grace) == ("ner-worker-0000", None)
+
+
+@pytest.mark.parametrize(
+    ("members", "address", "incarnation"),
+    [((0,), "10.0.0.0:29400", 3), ((0,), "", 0), ((), "10.0.0.0:29400", 0)],
+    ids=["it was told to meet", "nobody was told yet", "a newcomer"],
+)
+def test_a_worker_that_has_not_spoken_yet_is_told_under_the_number_that_it_must_be_in(
+    members: tuple[int, ...], address: str, incarnation: int
+) -> None:
+    """The operator may be a new process, and of a job that is done it asks for no reports."""
+    job = a_job().replicas(1).running(incarnation=3).silent()
+    store = job.view().status.store.model_copy(update={"address": address})
+    job.status(phase=Phase.FAILED, completion_time=NOW, resumed_at=None, members=members, store=store)
+    assert [act.message for act in of(plan(job.view(NOW + 1)), SendStop)] == [Stop(incarnation, save=False)]
+
+
+@pytest.mark.parametrize("keep", ["Running", "All", "None"])
+@pytest.mark.parametrize("fault", ["none", "store", "spare"])
+def test_every_end_ends_its_pods(keep: str, fault: str) -> None:
+    """A launcher whose ranks are through and whose store is gone waits for word: nothing else tells it the end."""
+    world = World(a_spec(workers={"replicas": 2}, lifecycle={"cleanPods": keep}))
+    world.run(lambda: world.step >= 3)
+    if fault == "spare":
+        world.spec["workers"]["replicas"] = 3  # It stands ready when the others are through, and is never called.
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+    if fault == "store":
+        world.vanish(next(uid for uid, pod in world.pods.items() if pod.component == Component.STORE))
+    world.run(lambda: False, seconds=200)
+    left = world.pods.values()
+    assert all(pod.terminated is not None for pod in left)
+    assert Component.STORE not in {pod.component for pod in left}
+    last = plan(world.view())
+    assert (last.write, last.actions, last.requeue_after) == (False, (), None)
+
+
 def _finished(phase: Phase, keep: str, **lifecycle: str):
     job = a_job().replicas(3).spec(lifecycle={"cleanPods": keep, **lifecycle}).running()
     job.end(0, 0).end(1, 1).status(phase=phase, completion_time=NOW, resumed_at=None)
@@ -100,7 +157,9 @@ def test_clean_pods(phase: Phase, keep: str, after: float, gone: set[str]) -> No
     made = plan(_finished(phase, keep).view(NOW + after))
     assert set(deleted(made)) == gone
     stops = [act.uid for act in of(made, SendStop)]
-    assert stops == (["pod-2-1"] if phase == Phase.FAILED and after < 30 else [])
+    # With None nobody deletes it: it is told until it goes.
+    told = keep == "None" if after >= 30 else phase == Phase.FAILED
+    assert stops == (["pod-2-1"] if told else [])
 
 
 @pytest.mark.parametrize("keep", ["Running", "All", "None"])
