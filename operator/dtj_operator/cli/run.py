@@ -42,6 +42,7 @@ def run(config: Config) -> int:
 
 async def _run(config: Config) -> None:
     credentials = await load(config.kubeconfig)
+    check_place(config, credentials)
     registry = CollectorRegistry()
     metrics = RuntimeMetrics(registry)
     metrics.serve(credentials.server, config.workers)
@@ -55,6 +56,27 @@ async def _run(config: Config) -> None:
         raise StartError(f"--metrics-port: cannot listen on {where}: {error.strerror or error}") from error
     finally:
         await client.close()
+
+
+def check_place(config: Config, credentials: Credentials) -> None:
+    """See that the jobs' network policies can let this operator in and nobody else; outside a cluster, say that not.
+
+    Raises:
+        StartError: it runs in a pod and does not know its namespace.
+    """
+    if config.pod_namespace is not None:
+        return
+    if credentials.in_cluster:
+        raise StartError(
+            "POD_NAMESPACE is not set: it is the namespace from which each job's NetworkPolicy lets the operator in; "
+            "set it in the operator's pod as the chart does (valueFrom: {fieldRef: {fieldPath: metadata.namespace}})"
+        )
+    logger.warning(
+        "runs outside the cluster, where no NetworkPolicy can name it: ports %d and %d of all workers are open to "
+        "everybody who reaches them",
+        names.METRICS_PORT,
+        names.CONTROL_PORT,
+    )
 
 
 async def check(client: KubeClient, credentials: Credentials, namespace: str | None) -> None:

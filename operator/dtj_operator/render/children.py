@@ -35,7 +35,7 @@ def policy(view: JobView, site: Site) -> Manifest:
     of_job = {"matchLabels": {str(Label.JOB_UID): view.uid}}
     operator_ports = [{"protocol": "TCP", "port": port} for port in (names.METRICS_PORT, names.CONTROL_PORT)]
     from_operator: Manifest = {"ports": operator_ports}
-    if site.operator_namespace:
+    if site.operator_namespace is not None:
         namespace = {"matchLabels": {"kubernetes.io/metadata.name": site.operator_namespace}}
         from_operator["from"] = [{"namespaceSelector": namespace}]
     return {

@@ -9,6 +9,6 @@ from dataclasses import dataclass
 class Site:
     """Facts about the installation."""
 
-    operator_namespace: str = ""
-    """The operator's pods may read the workers' reports and send them messages. Empty: the operator runs outside the
-    cluster, from an address that no policy can name."""
+    operator_namespace: str | None = None
+    """The operator's pods may read the workers' reports and send them messages. None: the operator runs outside the
+    cluster, from an address that no policy can name, so these two ports are open to all."""

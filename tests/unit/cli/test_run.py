@@ -7,10 +7,12 @@ import asyncio
 import pytest
 from fake_apiserver import FakeApiServer
 
-from dtj_operator.cli.run import StartError, check
+from dtj_operator.cli.run import StartError, check, check_place
+from dtj_operator.config import Config
 from dtj_operator.kube import client as module
 from dtj_operator.kube import credentials
 from dtj_operator.kube.client import HttpKubeClient
+from dtj_operator.kube.credentials import Credentials
 
 CASES = [
     (401, "Unauthorized", "does not accept the credentials of .*renew"),
@@ -36,3 +38,24 @@ async def test_a_server_that_does_not_serve_us(tmp_path, monkeypatch, code, reas
     finally:
         await client.close()
         await server.close()
+
+
+def a_place(monkeypatch, namespace: str, *, in_cluster: bool) -> tuple[Config, Credentials]:
+    monkeypatch.setenv("POD_NAMESPACE", namespace)
+    return Config(), Credentials(server="https://10.0.0.1", tls=None, in_cluster=in_cluster)
+
+
+def test_an_operator_in_a_pod_that_does_not_know_its_namespace_would_open_the_jobs_to_all(monkeypatch):
+    with pytest.raises(StartError, match=r"POD_NAMESPACE is not set: .*fieldPath: metadata.namespace"):
+        check_place(*a_place(monkeypatch, "", in_cluster=True))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "in_cluster", "warned"),
+    [("dtj-system", True, False), ("dtj-system", False, False), ("", False, True)],
+)
+def test_outside_a_cluster_no_policy_can_name_the_operator_and_it_says_so(
+    monkeypatch, caplog, namespace, in_cluster, warned
+):
+    check_place(*a_place(monkeypatch, namespace, in_cluster=in_cluster))
+    assert ("ports 9400 and 9401 of all workers are open to everybody" in caplog.text) is warned
