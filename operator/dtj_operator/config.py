@@ -24,7 +24,7 @@ class Config:
     namespace: str | None = None
     """The namespace to serve; None: all."""
     pod_namespace: str | None = field(default_factory=lambda: os.environ.get("POD_NAMESPACE") or None)
-    """Where the operator's own pod is: `POD_NAMESPACE`. None: outside the cluster; in a pod it does not start without."""
+    """Where the operator's own pod is: `POD_NAMESPACE`. None: outside the cluster; no pod starts without."""
     kubeconfig: str | None = None
     """None: `KUBECONFIG`, the service account, or the default file, in this order."""
     leader_election: bool = True
