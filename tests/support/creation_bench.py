@@ -9,17 +9,19 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from operator_process import OperatorProcess, connect, everything, install_crd, make_namespace, until
 
+from dtj_api import names
 from dtj_cluster import ControlPlane
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import HttpKubeClient, Object
-from dtj_operator.kube.resources import JOBS, PODS
+from dtj_operator.kube.resources import JOBS, PODS, SECRETS
 
 IN_FLIGHT = 10
 RIVALS = """Rivals, measured elsewhere (another 2-core machine, Kubernetes 1.35.4, their defaults; seconds, median):
@@ -123,6 +125,41 @@ async def raw(client: HttpKubeClient, namespace: str, pods: list[Object]) -> flo
 
     started = time.perf_counter()
     await asyncio.gather(*(one(pod) for pod in pods))
+    return time.perf_counter() - started
+
+
+async def raw_controller(client: HttpKubeClient, namespace: str, stored: list[Object], pods: list[Object]) -> float:
+    """What no controller with a status and a secret of each job can do without: the user's POST, the secret, one status
+    write and the pods, ten requests in flight; the answer is the seconds until the last one was done.
+
+    Args:
+        client: the API server.
+        namespace: one that no operator serves.
+        stored: the jobs as an operator left them.
+        pods: all pods of those jobs.
+    """
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def call(make: Callable[[], Awaitable[Object]]) -> Object:
+        async with slots:
+            return await make()
+
+    async def one(job: Object) -> None:
+        name = job["metadata"]["name"]
+        bare_job = {"apiVersion": job["apiVersion"], "kind": job["kind"], "metadata": {"name": name}}
+        made = await call(lambda: client.create(JOBS, namespace, {**bare_job, "spec": job["spec"]}))
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-key"}}
+        mine = [pod for pod in pods if pod["metadata"]["labels"][names.Label.JOB_NAME] == name]
+        await asyncio.gather(
+            call(lambda: client.create(SECRETS, namespace, secret)),
+            call(
+                lambda: client.replace(JOBS, namespace, name, {**made, "status": job["status"]}, subresource="status")
+            ),
+            *(call(partial(client.create, PODS, namespace, pod)) for pod in mine),
+        )
+
+    started = time.perf_counter()
+    await asyncio.gather(*(one(job) for job in stored))
     return time.perf_counter() - started
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from dtj_api import names
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import KubeClient, Object
+from dtj_operator.kube.limits import TokenBucket
 from dtj_operator.kube.resources import EVENTS
 from dtj_operator.observe.view import JobView
 from dtj_operator.plan.actions import Event
@@ -28,6 +29,8 @@ REPEAT_SECONDS = 600.0
 REMEMBERED = 1000
 NOTE_LENGTH = 1024
 """The API server refuses longer notes."""
+RATE, BURST = 20.0, 50
+"""Events a second, and how many may come at once: many jobs that start together have better use for the server."""
 WAITING = 10_000
 """Events that may wait to be posted; more than that are logged and dropped."""
 
@@ -40,6 +43,7 @@ class EventPoster:
         self._instance = instance
         self._clock = clock
         self._told: OrderedDict[tuple[str, Event], float] = OrderedDict()
+        self._brake = TokenBucket(RATE, BURST)
         self._waiting: asyncio.Queue[tuple[JobView, Event, Object]] = asyncio.Queue()
 
     def tell(self, view: JobView, event: Event) -> None:
@@ -61,6 +65,7 @@ class EventPoster:
         while True:
             view, event, manifest = await self._waiting.get()
             try:
+                await self._brake.take()
                 await self._client.create(EVENTS, view.namespace, manifest)
             except errors.AlreadyExists:
                 logger.debug("event %s was posted by a call that seemed to fail", manifest["metadata"]["name"])
