@@ -10,6 +10,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dtj
 UV := $(or $(shell command -v uv),$(CACHE)/uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest --durations=10
+# Tests wait more than they compute, and a file's tests share what they set up.
+PARALLEL := --numprocesses $(or $(PROCESSES),3) --dist loadfile
 # One thread a rank: several ranks share the cores of one machine in tests.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -49,10 +51,10 @@ lint: setup  ## formatting, lint, types, and the arrows between the packages
 test: test-unit test-cluster test-e2e  ## all tests: unit, then a real API server, then real pods
 
 test-unit: setup  ## tests of pure parts and of single processes
-	$(PYTEST) tests/unit -m "not soak and not gpu"
+	$(PYTEST) $(PARALLEL) tests/unit -m "not soak and not gpu"
 
 test-cluster: setup  ## tests against a real kube-apiserver
-	$(PYTEST) tests/cluster -m "not soak and not gpu"
+	$(PYTEST) $(PARALLEL) tests/cluster -m "not soak and not gpu"
 
 test-e2e: setup  ## tests with real pods on the local cluster
 	$(PYTEST) tests/e2e -m "not soak and not gpu"
