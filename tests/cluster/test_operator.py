@@ -72,6 +72,16 @@ async def pods_are(client, job, wanted: set[str]):
     return pods
 
 
+async def child_is(client, resource, job, name):
+    """Wait until this is the only object of the resource that the job controls, and give it."""
+
+    async def there():
+        found = await children(client, resource, job)
+        return found[name] if set(found) == {name} else None
+
+    return await until(there)
+
+
 async def phase_is(client, namespace, name, phase):
     async def there():
         job = await client.get(JOBS, namespace, name)
@@ -97,7 +107,7 @@ async def test_a_job_gets_its_children_and_deleting_it_deletes_them(client, name
         (NETWORK_POLICIES, names.policy_name("ner")),
         (SECRETS, names.key_name("ner")),
     ):
-        assert set(await children(client, resource, job)) == {name}
+        await child_is(client, resource, job, name)
     stored = await phase_is(client, namespace, "ner", "Pending")
     assert "finalizers" not in stored["metadata"], "deletion must work while the operator is away"
     assert "annotations" not in stored["metadata"], "no state in annotations"
@@ -252,7 +262,7 @@ async def test_a_service_that_somebody_deleted_is_made_anew(client, namespace, s
     job = await created(client, namespace, a_job("ner", 1))
     await pods_are(client, job, names_of("ner", 1))
     name = names.service_name("ner")
-    first = await client.get(SERVICES, namespace, name)
+    first = await child_is(client, SERVICES, job, name)
     await client.delete(SERVICES, namespace, name, uid=first["metadata"]["uid"])
 
     async def again():
