@@ -1,4 +1,4 @@
-"""`make demo` as a user runs it, with a smaller job: to the report, and once more over what the first run left."""
+"""`make demo` as a user runs it, with a smaller job: over what an earlier run left, to the report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from dtj_api.names import Phase
-from dtj_cluster import Cluster
+from dtj_cluster import Cluster, binaries
 from dtj_demo.__main__ import EXAMPLE
+from dtj_demo.commands import Kubectl
+from dtj_demo.place import NAMESPACE, Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,12 +47,27 @@ def demo(cluster: Cluster, job: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-def test_the_demo_shows_progress_and_the_report_and_replaces_an_earlier_job(cluster: Cluster, small_job: Path):
-    first, second = (demo(cluster, small_job) for _ in range(2))
+def leave_a_job(cluster: Cluster, job: Path) -> None:
+    """What an earlier run left: the same job, here one that never ran."""
+    kubectl = Kubectl(binaries.ensure("kubectl")["kubectl"], cluster.kubeconfig)
+    manifest = yaml.safe_load(job.read_text())
+    manifest["metadata"]["namespace"] = NAMESPACE
+    manifest["spec"]["suspend"] = True
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, manifest)
 
-    result = next(event for event in first if event["event"] == "result")
+
+def test_the_demo_replaces_an_earlier_job_and_shows_progress_and_the_report(
+    cluster: Cluster, place: Place, small_job: Path
+) -> None:
+    leave_a_job(cluster, small_job)
+
+    events = demo(cluster, small_job)
+
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert any("of an earlier run" in note and "makes room" in note for note in notes)
+    result = next(event for event in events if event["event"] == "result")
     assert result["status"]["phase"] == Phase.SUCCEEDED
-    steps = [event["status"]["progress"].get("step") for event in first if event["event"] == "progress"]
+    steps = [event["status"]["progress"].get("step") for event in events if event["event"] == "progress"]
     seen = [step for step in steps if step is not None]
     assert seen == sorted(seen)
     assert seen[-1] == result["status"]["progress"]["totalSteps"]
@@ -60,5 +77,3 @@ def test_the_demo_shows_progress_and_the_report_and_replaces_an_earlier_job(clus
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         file.name for file in Path(result["model"]).iterdir()
     }
-    notes = [event["text"] for event in second if event["event"] == "note"]
-    assert any("of an earlier run (Succeeded) makes room" in note for note in notes)

@@ -105,7 +105,7 @@ def value(prometheus: str, expression: str) -> float:
 
 
 def test_named_entities_are_learned_through_a_kill_and_all_sources_agree(jobs: Jobs, prometheus: str) -> None:
-    name = jobs.apply("ner.yaml")
+    name = jobs.apply("ner.yaml", lambda spec: spec["checkpoint"]["every"].update(steps=20))
     jobs.wait_for_step(name, 60, 400)
     before = [pod["metadata"]["uid"] for pod in jobs.pods(name)]
     this = f'namespace="{jobs.namespace}",job="{name}"'

@@ -22,7 +22,7 @@ def resumed_at(jobs: Jobs, name: str) -> list[int]:
     return [int(step) for step in re.findall(r"goes on from step[ -]0*(\d+)", jobs.logs_of_ranks(name))]
 
 
-@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 2000, 100), ("hf-trainer.yaml", 1000, 20)])
+@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 2000, 100), ("hf-trainer.yaml", 600, 20)])
 def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, steps: int, every: int) -> None:
     name = jobs.apply(example)
     seen = jobs.wait_for_step(name, 3 * every, 180)["status"]["progress"]["step"]

@@ -116,6 +116,13 @@ class Jobs:
         found: list[Object] = json.loads(told)["items"]
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
 
+    def wait_for_pods(self, name: str, wanted: set[str], seconds: int) -> None:
+        """Wait until these are the job's worker pods, and no others."""
+        deadline = time.monotonic() + seconds
+        while (found := {pod["metadata"]["name"] for pod in self.pods(name)}) != wanted:
+            assert time.monotonic() < deadline, f"{name} has {sorted(found)}, not {sorted(wanted)}\n{self.story(name)}"
+            time.sleep(0.5)
+
     def kill_rank(self, pod: str) -> None:
         """SIGKILL the first rank in a pod."""
         self.kubectl(
