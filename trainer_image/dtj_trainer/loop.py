@@ -73,12 +73,14 @@ def train(session: Session) -> None:
 
 
 def guard(session: Session, outcome: Outcome, labelled: int) -> None:
-    """Record the step's loss, or count a step that was not finite.
+    """Record the step's loss, or count a step that was not finite. One without any label is neither.
 
     Raises:
         NonFiniteError: `nonFinite: stop`, or too many such steps in a row.
     """
     state = session.state
+    if labelled == 0:
+        return
     if outcome.applied:
         state.skipped_in_a_row = 0
         state.curve.add(state.step, outcome.loss, labelled)

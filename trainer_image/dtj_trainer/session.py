@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ import torch.distributed as dist
 
 import dtj
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.checkpoint.state import TrainState
+from dtj_trainer.checkpoint.state import TrainState, is_whole
 from dtj_trainer.checkpoint.tensors import (
     Weights,
     copy_weights,
@@ -134,10 +136,31 @@ class Session:
 
     def _restore(self) -> None:
         with dtj.phase("restore"):
-            directory = dtj.latest_checkpoint()
+            directory = _newest_whole()
             if directory is None:
                 return
             self.state, norm = TrainState.read(directory, self._identity())
             self.best = load_tensors(directory, self.parallel, self.optimizer, best=self.state.early.best_step >= 0)
             verify_resume(directory, self.parallel, norm)
             self.saved = (self.state.step, self.state.evaluated_step)
+
+
+def _newest_whole() -> Path | None:
+    """The checkpoint to restore, the same on every rank; a torn one is passed over. None: there is none at all.
+
+    Raises:
+        RuntimeError: all are torn. To begin anew is for the user to say: it would train over what is left of them.
+    """
+    torn: list[Path] = []
+
+    def check(found: Path) -> bool:
+        whole = is_whole(found)
+        if not whole:
+            torn.append(found)
+            print(f"dtj: {found} cannot be read; the checkpoint before it is tried", file=sys.stderr, flush=True)
+        return whole
+
+    directory = dtj.latest_checkpoint(check)
+    if directory is None and torn:
+        raise RuntimeError(f"{torn[0]} cannot be read, and there is none before it; move it away to begin anew")
+    return directory

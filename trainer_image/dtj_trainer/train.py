@@ -35,6 +35,10 @@ from dtj_trainer.tasks.ner import Ner
 USER_ERRORS = (ManifestError, DataError, NotFoundError, LayoutError, ResumeError)
 
 
+class ShrunkError(RuntimeError):
+    """`parallel` does not fit the ranks of a later incarnation. More workers may come, so it is nobody's mistake."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one rank. Exit codes: 0 done, `ExitCode.BAD_CONFIG` the configuration or the data cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m dtj_trainer.train", description=__doc__)
@@ -70,7 +74,12 @@ def read_config(path: Path | None) -> TrainerConfig:
 
 def run(config: TrainerConfig) -> None:
     """Train, test, report and export; every rank calls it and all return together."""
-    layout(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
+    try:
+        layout(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
+    except LayoutError as error:
+        if int(os.environ.get(Env.INCARNATION) or "1") == 1:
+            raise
+        raise ShrunkError(str(error)) from None
     task = Ner(config)
     world = join(config.cpu_threads)
     session = Session(config, task, world)

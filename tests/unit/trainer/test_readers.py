@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,12 @@ def test_bad_jsonl_is_refused_with_file_and_line(tmp_path, case):
 def test_missing_file(tmp_path):
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_file(tmp_path / "none", config())
+
+
+def test_a_file_system_that_fails_is_not_the_users_mistake(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=r"Stale file handle.*train\.conll"):
+        read_file(tmp_path / "train.conll", config())

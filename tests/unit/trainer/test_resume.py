@@ -89,3 +89,31 @@ def test_a_finished_job_is_not_trained_again(root: Path, tmp_path: Path) -> None
     again = run(2, raw, tmp_path)[0]
     assert again["steps"] == []
     assert again["weights"] == first["weights"]
+
+
+@pytest.mark.parametrize("damage", ["torn", "gone"])
+def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
+    root: Path, tmp_path: Path, damage: str
+) -> None:
+    raw = config_of(root, epochs=EPOCHS)
+    assert run(1, raw, tmp_path, crash_at=CRASH)[0]["error"] is None
+    (newest,) = (tmp_path / "checkpoints").glob(f"step-{RESUMED}.*")
+    file = newest / "trainer.json"
+    if damage == "torn":
+        file.write_text(file.read_text()[:100])
+    else:
+        (newest / "tensors" / ".metadata").unlink()
+
+    resumed = run(1, raw, tmp_path)[0]
+
+    assert resumed["error"] is None
+    assert resumed["start"] == RESUMED - EVERY
+    assert newest.exists(), "what is damaged is left for somebody to look at"
+
+
+def test_with_no_checkpoint_that_can_be_read_nothing_is_trained_over_them(root: Path, tmp_path: Path) -> None:
+    raw = config_of(root, epochs=EPOCHS)
+    run(1, raw, tmp_path, crash_at=25)
+    for found in (tmp_path / "checkpoints").glob("step-*"):
+        (found / "trainer.json").write_text("{")
+    assert "and there is none before it; move it away" in run(1, raw, tmp_path)[0]["error"]

@@ -14,9 +14,12 @@ from trainer_fixture import config_of, sentences, write_conll
 from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
 
+import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
+from dtj_trainer.parallel.world import LayoutError
 from dtj_trainer.tasks.ner import Ner
+from dtj_trainer.train import ShrunkError
 
 pytestmark = pytest.mark.unit
 
@@ -167,3 +170,14 @@ def test_a_bad_data_file_ends_with_one_message_before_the_ranks_meet(root: Path,
     assert f"{data}:{line}: type 'FOOD' is unknown" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "DataError" in json.loads(error_file.read_text())["message"]["message"]
+
+
+@pytest.mark.parametrize(("incarnation", "error"), [("1", LayoutError), ("2", ShrunkError)])
+def test_a_layout_that_does_not_fit_is_the_users_mistake_at_the_start_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, incarnation: str, error: type[Exception]
+) -> None:
+    """After a loss of workers it waits, by restarts, for those who may come back."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("DTJ_INCARNATION", incarnation)
+    with pytest.raises(error, match="dataShard 2 is not the 3 ranks"):
+        entry.run(read(TrainerConfig, config_of(root, parallel={"dataShard": 2}), "spec.trainer"))

@@ -14,11 +14,26 @@ from typing import Any
 from dtj_trainer.checkpoint.curve import Curve
 
 FILE = "trainer.json"
+METADATA = "tensors/.metadata"
+"""torch's own file of a distributed checkpoint, which it writes last."""
 FORMAT = 1
 
 
 class ResumeError(ValueError):
     """A checkpoint that this job must not go on from; the text says what differs and what to do."""
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether a checkpoint can be read as far as its small files tell; a torn one is passed over for the one before.
+
+    Raises:
+        OSError: the volume failed.
+    """
+    try:
+        body = json.loads((directory / FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(body, dict) and (directory / METADATA).is_file()
 
 
 @dataclass
@@ -80,10 +95,11 @@ class TrainState:
 
         Raises:
             ResumeError: another format, or made from other data, order or batch.
+            OSError: the volume failed.
         """
         try:
             body = json.loads((directory / FILE).read_text())
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
         if body.pop("format", None) != FORMAT:
             raise ResumeError(

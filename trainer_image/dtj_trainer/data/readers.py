@@ -17,6 +17,8 @@ from dtj_trainer.data.schemes import Scheme, Span, TagError, to_iob2, to_spans
 from dtj_trainer.data.sentences import DataError, Sentence
 
 DOCUMENT_START = "-DOCSTART-"
+WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What the manifest is to blame for. Any other error of the file system passes, and with it the restart is worth it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ def read_file(path: Path, config: DataConfig) -> list[Sentence]:
 
     Raises:
         DataError: missing or empty file, wrong encoding, ragged line, unknown tag or type, tag out of order.
+        OSError: the file system failed.
     """
     lines = _lines(path, config.encoding)
     raws = _jsonl(path, lines, config) if config.format == "jsonl" else _conll(path, lines)
@@ -45,7 +48,7 @@ def read_file(path: Path, config: DataConfig) -> list[Sentence]:
 def _lines(path: Path, encoding: str) -> list[str]:
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except WRONG_PATH as error:
         raise DataError(path, 0, f"cannot be read: {error.strerror}") from None
     if not data.strip():
         raise DataError(path, 1, "the file is empty")

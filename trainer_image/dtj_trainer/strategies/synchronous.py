@@ -33,7 +33,7 @@ class Outcome:
     """Global norm before clipping."""
     lr: float
     applied: bool
-    """False: loss or gradient was not finite and the weights were left alone."""
+    """False: loss or gradient was not finite, or no token had a label, and the weights were left alone."""
 
 
 class Synchronous:
@@ -66,18 +66,19 @@ class Synchronous:
         Args:
             step: steps done before this one.
             micros: this rank's micro-batches; equally many on every rank.
-            tokens: labelled tokens of the global batch, over all ranks and micro-batches.
+            tokens: labelled tokens of the global batch, over all ranks and micro-batches. 0: there is nothing to learn,
+                and the weights are left alone.
             loss_sum: sum of the loss over the labelled tokens of a micro-batch.
         """
         total = torch.zeros((), dtype=torch.float64, device=self._world.device)
         for i, micro in enumerate(micros):
             with self._parallel.micro_step(last=i == len(micros) - 1) as module:
                 loss = loss_sum(module, micro)
-            torch.autograd.backward(loss * (self._world.size / tokens))
+            torch.autograd.backward(loss * (self._world.size / max(tokens, 1)))
             total += loss.detach()
-        return self._apply(step, total / tokens)
+        return self._apply(step, total / max(tokens, 1), empty=tokens == 0)
 
-    def _apply(self, step: int, loss: torch.Tensor) -> Outcome:
+    def _apply(self, step: int, loss: torch.Tensor, *, empty: bool) -> Outcome:
         dist.all_reduce(loss)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = global_norm(gradients)
@@ -85,12 +86,13 @@ class Synchronous:
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         finite = bool(torch.isfinite(torch.tensor([loss_value, norm_value])).all())
         lr = set_rate(self._optimizer, rate(self._config, step, self._total_steps))
-        if finite:
+        applied = finite and not empty
+        if applied:
             if self._config.max_grad_norm:
                 scale_(gradients, norm, self._config.max_grad_norm)
             self._optimizer.step()
         self._optimizer.zero_grad()
-        return Outcome(loss_value, norm_value, lr, finite)
+        return Outcome(loss_value, norm_value, lr, applied)
 
     def settle(self, micro: B, loss_sum: Callable[[torch.nn.Module, B], torch.Tensor]) -> None:
         """One forward and backward that change nothing, so that DDP's buckets have their final layout (see ddp.py)."""
