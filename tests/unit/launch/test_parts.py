@@ -84,6 +84,20 @@ def test_a_phase_does_not_outlive_its_round():
     assert training.progress().phase == ""
 
 
+def test_a_round_has_no_step_before_its_first_report_and_the_page_keeps_the_last_one():
+    """The job runs again once a step is made: that of the round before proves nothing."""
+    training = Training()
+    training.begin_round({0: 0})
+    training.take(0, {"type": "report", "step": 40, "tokens_done": 5})
+    training.take(0, {"checkpoint_step": 40})
+    training.begin_round({0: 0})
+    assert training.progress().step is None
+    assert training.progress().checkpoint_step == 40
+    assert training.series()[0].gauges[TrainMetric.STEP] == 40
+    training.take(0, {"type": "report", "step": 41})
+    assert training.progress().step == 41
+
+
 @pytest.mark.parametrize("said", [{"step": "x"}, {"step": None}, {"step": True}, {"step": [1]}, {"phase": 3}, {}])
 def test_what_makes_no_sense_is_ignored(said):
     training = Training()

@@ -74,12 +74,12 @@ class Training:
         self.reports = False
 
     def begin_round(self, ranks: dict[int, int]) -> None:
-        """New processes run: local rank to global rank. A phase that the old ones left open is over."""
+        """New processes run: local rank to global rank. What the old ones were in the middle of, and their step, is past."""
         with self._lock:
             self._global = ranks
             self._done = {}
             self._points = {}
-            self._progress = {local: replace(p, phase="") for local, p in self._progress.items()}
+            self._progress = {local: replace(p, phase="", step=None) for local, p in self._progress.items()}
 
     def take(self, local_rank: int, said: dict[str, Any]) -> None:
         """Take what a rank said; fields of a wrong type are ignored."""
