@@ -34,6 +34,9 @@ from dtj_trainer.launch.volume import VolumeCheck, VolumeNotSharedError
 
 LINGER = 10.0
 """Seconds for somebody to fetch the last report before the pod is gone."""
+QUIT_PATIENCE = 30.0
+"""Seconds for an incarnation to end: its ranks are killed in a fraction of that, but a hung volume holds a thread for
+ever."""
 LEAVE_SHARE = 0.15
 """Share of the grace period that is kept for leaving after a save."""
 
@@ -105,7 +108,7 @@ class Launcher:
             case ZygoteLost():
                 return self._fail("the process that ranks are forked from has died")
             case Meet():
-                self._enter(event)
+                return self._enter(event)
             case Release() if self._agent and event.incarnation == self._board.incarnation:
                 self._agent.release(event.round)
             case Terminate():
@@ -116,21 +119,27 @@ class Launcher:
                 return self._conclude(event)
         return None
 
-    def _enter(self, meet: Meet) -> None:
+    def _enter(self, meet: Meet) -> ExitCode | None:
         """Leave the incarnation that we are in, and begin this one, unless a newer one is wanted already."""
-        self._quit_agent()
+        if not self._quit_agent():
+            return self._fail(f"the incarnation before {meet.incarnation} has not ended for {QUIT_PATIENCE:g} s")
         if meet.incarnation != self._board.incarnation:
-            return
+            return None
         self._logs.say(f"incarnation {meet.incarnation}: meets {meet.min_nodes}..{meet.max_nodes} at {meet.store}")
         self._agent = Agent(self._tools, meet.incarnation, self._processes)
         self._thread = threading.Thread(target=self._attend, args=(self._agent, meet), name="agent", daemon=True)
         self._thread.start()
+        return None
 
-    def _quit_agent(self) -> None:
+    def _quit_agent(self) -> bool:
+        """Have the agent leave; whether it did."""
         if self._agent and self._thread:
             self._agent.leave()
-            self._thread.join()
+            self._thread.join(QUIT_PATIENCE)
+            if self._thread.is_alive():
+                return False
         self._agent = None
+        return True
 
     def _attend(self, agent: Agent, meet: Meet) -> None:
         """One incarnation, in a thread of its own."""

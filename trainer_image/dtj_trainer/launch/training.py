@@ -74,7 +74,7 @@ class Training:
         self.reports = False
 
     def begin_round(self, ranks: dict[int, int]) -> None:
-        """New processes run: local rank to global rank. What the old ones were in the middle of, and their step, is past."""
+        """New processes run: local rank to global rank. The phase and the step of the old ones are past."""
         with self._lock:
             self._global = ranks
             self._done = {}
