@@ -54,9 +54,11 @@ test-unit: setup  ## tests of pure parts and of single processes
 	$(PYTEST) $(PARALLEL) tests/unit -m "not soak and not gpu"
 
 test-cluster: setup  ## tests against a real kube-apiserver
+	$(RUN) tools/cluster/cluster build --control-plane-only
 	$(PYTEST) $(PARALLEL) tests/cluster -m "not soak and not gpu"
 
 test-e2e: setup  ## tests with real pods on the local cluster
+	$(RUN) tools/cluster/cluster build
 	$(PYTEST) tests/e2e -m "not soak and not gpu"
 
 .PHONY: soak
