@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch.distributed import TCPStore
 from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
 
-from dtj_trainer.launch.meeting import Meeting, Member, Terms
+from dtj_trainer.launch import meeting
+from dtj_trainer.launch.meeting import Meeting
+from dtj_trainer.launch.round import Member, Terms
 from dtj_trainer.launch.store_link import StoreLink, StoreLostError
 
 _counter = iter(range(1_000_000))
@@ -26,8 +28,8 @@ def store():
 @pytest.fixture(autouse=True, scope="module")
 def _shut_down():
     yield
-    for meeting in Held.meetings:
-        meeting.shutdown()
+    for each in Held.meetings:
+        each.shutdown()
 
 
 class Held:
@@ -191,8 +193,10 @@ def test_waiting_ends_when_the_launcher_is_wanted_elsewhere(store):
             waiting.result(20)
 
 
-def test_a_store_that_is_not_there_yet_is_waited_for_and_not_for_ever(store):
-    held = Held(store, 1, 1, join_timeout=0.5)
+def test_a_store_that_is_not_there_yet_is_waited_for_and_soon_told_as_lost(store, monkeypatch):
+    """However long the members wait for each other."""
+    monkeypatch.setattr(meeting, "REACH_PATIENCE", 0.5)
+    held = Held(store, 1, 1, join_timeout=600.0)
     missing = Meeting(held.terms, refuse, held.meeting(0)._me, held.pause)
     with pytest.raises(StoreLostError):
         missing.next_rendezvous()

@@ -32,8 +32,9 @@ from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.environment import rank_environment
 from dtj_trainer.launch.failure import failure_of
 from dtj_trainer.launch.logs import Logs
-from dtj_trainer.launch.meeting import Meeting, Round
+from dtj_trainer.launch.meeting import Meeting
 from dtj_trainer.launch.ranks import Rank, Zygote, stop_ranks
+from dtj_trainer.launch.round import Round
 from dtj_trainer.launch.store_link import StoreLostError
 from dtj_trainer.launch.volume import VolumeCheck
 

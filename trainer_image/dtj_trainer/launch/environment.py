@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from dtj_api.names import Env
-from dtj_trainer.launch.meeting import Round
 from dtj_trainer.launch.rank import ERROR_FILE
+from dtj_trainer.launch.round import Round
 
 
 def rank_environment(

@@ -23,9 +23,10 @@ from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.events import ChildEnded, Event, Outcome, Terminate, ZygoteLost
 from dtj_trainer.launch.logs import Logs, write_all
-from dtj_trainer.launch.meeting import Meeting, Member, Terms
+from dtj_trainer.launch.meeting import Meeting
 from dtj_trainer.launch.process import reap_orphans
 from dtj_trainer.launch.ranks import Zygote
+from dtj_trainer.launch.round import Member, Terms
 from dtj_trainer.launch.servers import Servers
 from dtj_trainer.launch.settings import Settings
 from dtj_trainer.launch.store_link import StoreLink, StoreLostError

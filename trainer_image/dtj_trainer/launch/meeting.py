@@ -19,64 +19,20 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
 
+from dtj_trainer.launch.heartbeats import Heartbeats
+from dtj_trainer.launch.round import Member, Round, Terms
 from dtj_trainer.launch.store_link import StoreLink, StoreLostError
 
 TICK = 0.03
 """Seconds between two looks at the store, where few look; a thousand look less often."""
+REACH_PATIENCE = 15.0
+"""Seconds to connect to the store, which was ready when the meeting was called: then it is told as lost."""
 _LOOKS_PER_SECOND = 4000
-
-
-@dataclass(frozen=True)
-class Member:
-    """One pod of a round."""
-
-    name: str
-    node: str
-    """Unique among all launchers that ever run: pod name and uid."""
-    address: str
-    port: int
-    """A port that was free at this pod when it joined, for the ranks' own store."""
-    ranks: int
-    checked: bool
-    """It has seen that the volume is shared, in this incarnation."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """A round as it was formed."""
-
-    number: int
-    members: tuple[Member, ...]
-    place: int
-    """Our place among the members: the group rank."""
-
-    @property
-    def world_size(self) -> int:
-        """Ranks over all pods."""
-        return sum(member.ranks for member in self.members)
-
-    @property
-    def first_rank(self) -> int:
-        """The global rank of our local rank 0."""
-        return sum(member.ranks for member in self.members[: self.place])
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a meeting is held under. Times are seconds."""
-
-    run_id: str
-    min_nodes: int
-    max_nodes: int
-    join_timeout: float
-    last_call: float
-    heartbeat: float
-    heartbeat_misses: int
 
 
 class Meeting(RendezvousHandler):
@@ -84,7 +40,7 @@ class Meeting(RendezvousHandler):
 
     Args:
         terms: of this incarnation.
-        connect: makes the link to the store; called until it succeeds, within the join timeout.
+        connect: makes the link to the store; called until it succeeds, for REACH_PATIENCE.
         me: this pod; port and `checked` are filled in for each round.
         pause: waits so many seconds, or raises when the launcher is wanted elsewhere.
     """
@@ -100,7 +56,7 @@ class Meeting(RendezvousHandler):
         self.tick = max(TICK, terms.max_nodes / _LOOKS_PER_SECOND)
         self.checked = False
         self.round: Round | None = None
-        self._beats = _Heartbeats(terms)
+        self._beats = Heartbeats(terms)
         self._held: socket.socket | None = None
 
     @property
@@ -132,7 +88,7 @@ class Meeting(RendezvousHandler):
             StoreLostError: the store is gone or hangs.
         """
         deadline = time.monotonic() + self._terms.join_timeout
-        self._reach_store(deadline)
+        self._reach_store(time.monotonic() + REACH_PATIENCE)
         number = self._newest_round(self.round.number if self.round else 0)
         joined = 0
         quorum_at: float | None = None
@@ -275,39 +231,3 @@ class Meeting(RendezvousHandler):
         members = tuple(Member(**member) for member in json.loads(text))
         place = next((i for i, member in enumerate(members) if member.node == self._me.node), -1)
         return Round(number, members, place)
-
-
-class _Heartbeats:
-    """Each member raises a counter and watches that of the next one: no clocks are compared.
-
-    This is only the fallback for a lost pod while the operator is away, which otherwise says so at once.
-    """
-
-    def __init__(self, terms: Terms) -> None:
-        self._every = terms.heartbeat
-        self._patience = terms.heartbeat * terms.heartbeat_misses
-        self._me = self._neighbour = ""
-        self._next = self._changed_at = 0.0
-        self._seen = -1
-
-    def begin(self, link: StoreLink, round: Round) -> None:
-        members = round.members
-        self._me = members[round.place].node
-        self._neighbour = members[(round.place + 1) % len(members)].node
-        self._next = self._changed_at = time.monotonic()
-        self._seen = -1
-        link.add(f"beat/{self._me}", 1)
-
-    def neighbour_is_dead(self, link: StoreLink) -> bool:
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        if now > self._next + self._patience / 2:
-            # It is we who were not running (a paused machine): the neighbour is owed its full time again.
-            self._changed_at = now
-        self._next = now + self._every
-        link.add(f"beat/{self._me}", 1)
-        count = link.add(f"beat/{self._neighbour}", 0)
-        if count != self._seen:
-            self._seen, self._changed_at = count, now
-        return now - self._changed_at > self._patience

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dtj_trainer.launch.meeting import Round
+from dtj_trainer.launch.round import Round
 from dtj_trainer.launch.store_link import StoreLink
 
 PATIENCE = 15.0
