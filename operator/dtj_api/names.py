@@ -117,6 +117,8 @@ KEY_FIELD = "key"
 """The field of the Secret `<job>-key` (32 random bytes, hex)."""
 LAUNCHER_MOUNT = "/dtj/launcher"
 """Where an init container puts the launcher for a foreign image."""
+LAUNCHER_START = "start.py"
+"""The file there that starts a module of it."""
 
 
 class Phase(StrEnum):

@@ -85,7 +85,7 @@ class Operator:
         self.world = World(client, namespace=config.namespace, wake=self.queue.add, observer=metrics)
         self._control = Control()
         self._events = EventPoster(client, config.identity)
-        site = Site(operator_namespace=config.pod_namespace)
+        site = Site(config.pod_namespace, config.launcher_image, config.launcher_pull_policy)
         executor = Executor(client, self.world, self._control, self._events, self._fence, site)
         recorder = Recorder(config.record) if config.record else None
         self._reconciler = Reconciler(self.world, executor, ProgressShare(), recorder)

@@ -40,6 +40,9 @@ class Config:
     """Every job is looked at this often, whatever the watches say."""
     qps: float = 500.0
     burst: int = 1000
+    launcher_image: str = ""
+    """See `render.Site`."""
+    launcher_pull_policy: str = "IfNotPresent"
     record: Path | None = None
     """Folder for records of reconciles that did something; None: none are written."""
     log_format: LogFormat = "json"

@@ -1,4 +1,4 @@
-"""`dtj-operator`: run the operator, or replay what it recorded."""
+"""`dtj-operator`: run the operator, replay what it recorded, or put the launcher into a foreign image's pod."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dtj_operator.cli.replay import replay
 
         return replay(options.file)
+    if options.command == "copy-launcher":
+        from dtj_operator.cli.copy_launcher import copy_launcher
+
+        return copy_launcher(options.folder)
     from dtj_operator.cli.run import run
 
     return run(_config(options))
@@ -35,6 +39,8 @@ def _config(options: argparse.Namespace) -> Config:
         burst=options.burst,
         resync_seconds=options.resync,
         record=options.record,
+        launcher_image=options.launcher_image,
+        launcher_pull_policy=options.launcher_pull_policy,
         log_format=options.log_format,
         log_level=options.log_level,
     )
@@ -56,10 +62,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--burst", type=_positive, default=defaults.burst, help="requests that may be saved up")
     run.add_argument("--resync", type=float, default=defaults.resync_seconds, help="seconds between full looks")
     run.add_argument("--record", type=Path, metavar="DIR", help="write a record of each reconcile that did something")
+    run.add_argument(
+        "--launcher-image", default="", help="this operator's image: brings the launcher into images that lack it"
+    )
+    run.add_argument(
+        "--launcher-pull-policy", choices=("Always", "IfNotPresent", "Never"), default=defaults.launcher_pull_policy
+    )
     run.add_argument("--log-format", choices=("json", "text"), default=defaults.log_format)
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=defaults.log_level)
     replay = commands.add_parser("replay", help="plan again from a record, without a cluster")
     replay.add_argument("file", type=Path, metavar="FILE", help="a record written by `run --record`")
+    copy = commands.add_parser("copy-launcher", help="put the launcher into a folder, for an image that lacks it")
+    copy.add_argument("folder", type=Path, metavar="DIR")
     return parser
 
 

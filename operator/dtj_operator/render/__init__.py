@@ -35,9 +35,9 @@ def manifest(view: JobView, action: Create | DryRunWorker, site: Site) -> Manife
     """
     match action:
         case CreateWorker(index=index, incarnation=incarnation):
-            return worker(view, index, incarnation)
+            return worker(view, index, incarnation, site)
         case CreateStore(incarnation=incarnation):
-            return store(view, incarnation)
+            return store(view, incarnation, site)
         case CreateService():
             return service(view)
         case CreatePolicy():
@@ -48,4 +48,4 @@ def manifest(view: JobView, action: Create | DryRunWorker, site: Site) -> Manife
             return claim(view)
         case DryRunWorker():
             # The last index: its name is free, unless ten thousand workers run already.
-            return worker(view, MAX_WORKERS - 1, view.status.incarnation)
+            return worker(view, MAX_WORKERS - 1, view.status.incarnation, site)

@@ -12,14 +12,16 @@ from dtj_api.names import Component
 from dtj_api.template import trainer_container
 from dtj_operator.observe.view import JobView
 
+from .launcher import bring, entry
 from .parts import Manifest, metadata, pod_labels, spec_of, worker_selector
 from .pod import is_own_image, restrict, tolerations
+from .site import Site
 
-COMMAND = ["python", "-m", "dtj_trainer.launch.store"]
+STORE = "dtj_trainer.launch.store"
 _LIKE_THE_WORKERS = ("imagePullSecrets", "nodeSelector", "schedulerName", "securityContext", "priorityClassName")
 
 
-def store(view: JobView, incarnation: int) -> Manifest:
+def store(view: JobView, incarnation: int, site: Site) -> Manifest:
     """The store's pod."""
     spec = spec_of(view)
     template = deepcopy(spec.workers.template)
@@ -27,7 +29,7 @@ def store(view: JobView, incarnation: int) -> Manifest:
     container: Manifest = {
         "name": "store",
         "image": trainer.get("image"),
-        "command": COMMAND,
+        "command": entry(trainer, STORE, site),
         "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
         "ports": [{"name": "store", "containerPort": names.STORE_PORT}],
         # A start-up probe ends with its first success: the store is not bothered afterwards.
@@ -49,6 +51,7 @@ def store(view: JobView, incarnation: int) -> Manifest:
     pod.update({key: given[key] for key in _LIKE_THE_WORKERS if key in given})
     if spec.schedule.priority_class_name is not None:
         pod.setdefault("priorityClassName", spec.schedule.priority_class_name)
+    bring(pod, container, site)
     if is_own_image(container["image"] or ""):
         restrict(pod, container)
     return {

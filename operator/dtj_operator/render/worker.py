@@ -16,24 +16,27 @@ from dtj_api.template import grace_seconds, trainer_container
 from dtj_operator.observe.view import JobView
 
 from .environment import environment
+from .launcher import bring, entry
 from .parts import Manifest, metadata, pod_labels, spec_of
 from .pod import is_own_image, restrict, tolerations
+from .site import Site
 
-LAUNCH = ("python", "-m", "dtj_trainer.launch", "--")
+LAUNCH = "dtj_trainer.launch"
 BUILT_IN = ("python", "-m", "dtj_trainer.train")
 VOLUME, KEY, SHARED_MEMORY = "dtj-volume", "dtj-key", "dtj-shm"
 
 
-def worker(view: JobView, index: int, incarnation: int) -> Manifest:
+def worker(view: JobView, index: int, incarnation: int, site: Site) -> Manifest:
     """The pod of one index."""
     spec = spec_of(view)
     template = deepcopy(spec.workers.template)
     name = names.worker_name(view.name, index)
     pod: Manifest = template["spec"]
     container = trainer_container(template)
-    _launch(container, spec)
+    _launch(container, spec, site)
     container["env"] = [*container.get("env", []), *environment(view, spec, index)]
     _volumes(view, spec, pod, container)
+    bring(pod, container, site)
     _serve(container)
     if is_own_image(container.get("image", "")):
         restrict(pod, container)
@@ -65,9 +68,9 @@ def _metadata(view: JobView, given: Manifest, name: str, index: int, incarnation
     return ours
 
 
-def _launch(container: Manifest, spec: JobSpec) -> None:
+def _launch(container: Manifest, spec: JobSpec, site: Site) -> None:
     command = BUILT_IN if spec.trainer is not None else (*container["command"], *(container.pop("args", None) or []))
-    container["command"] = [*LAUNCH, *command]
+    container["command"] = [*entry(container, LAUNCH, site), "--", *command]
 
 
 def _volumes(view: JobView, spec: JobSpec, pod: Manifest, container: Manifest) -> None:
