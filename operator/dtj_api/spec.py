@@ -7,7 +7,7 @@ object: `kubectl scale` would break on a stale minReplicas that nobody asked for
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -154,11 +154,18 @@ class Lifecycle(ApiModel):
     """Pods that are deleted when the job finishes. Running keeps those that have ended, for their logs."""
 
 
+Peer = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
 class Metrics(ApiModel):
     """The worker pods' metrics."""
 
     interval: Annotated[Duration, *at_least("1s")] = Duration(5)
     """How often the operator reads the ranks' progress."""
+    from_: list[Peer] = Field(default_factory=list, alias="from", max_length=16)
+    """Who else may scrape the workers' metrics, as peers of a NetworkPolicy, for instance
+    `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}`. It is read when the job's
+    NetworkPolicy is made; delete that to have it made anew."""
 
 
 def _only_while_suspended(field: str, optional: bool = False) -> Rule:

@@ -50,6 +50,7 @@ VALUES: dict[str, list[Any]] = {
     "lifecycle.ttlAfterFinished": ["0s", "-1s"],
     "lifecycle.cleanPods": ["Running", "All", "None", None, "none"],
     "metrics.interval": ["1s", "10ms"],
+    "metrics.from": [[], [{"namespaceSelector": {}}], [{"ipBlock": {"cidr": "10.0.0.0/8"}}], {}, ["monitoring"]],
     "metrics.port": [9400],
 }
 LEAST = {"workers": {"template": {"spec": {"containers": [{"name": "trainer", "command": ["x"]}]}}}}

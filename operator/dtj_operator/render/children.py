@@ -28,7 +28,7 @@ def service(view: JobView) -> Manifest:
 
 
 def policy(view: JobView, site: Site) -> Manifest:
-    """Who may connect to the job's pods: themselves, and the operator.
+    """Who may connect to the job's pods: themselves, the operator, and to the metrics whom the spec names.
 
     The store authenticates nobody, and who connects to it can run code in the job: hence a policy, not an extra.
     """
@@ -38,6 +38,10 @@ def policy(view: JobView, site: Site) -> Manifest:
     if site.operator_namespace is not None:
         namespace = {"matchLabels": {"kubernetes.io/metadata.name": site.operator_namespace}}
         from_operator["from"] = [{"namespaceSelector": namespace}]
+    ingress: list[Manifest] = [{"from": [{"podSelector": of_job}]}, from_operator]
+    if peers := spec_of(view).metrics.from_:
+        ports = [{"protocol": "TCP", "port": names.METRICS_PORT}]
+        ingress.append({"ports": ports, "from": deepcopy(peers)})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -45,7 +49,7 @@ def policy(view: JobView, site: Site) -> Manifest:
         "spec": {
             "podSelector": of_job,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": of_job}]}, from_operator],
+            "ingress": ingress,
         },
     }
 

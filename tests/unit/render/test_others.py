@@ -96,6 +96,13 @@ def test_an_operator_outside_the_cluster_comes_from_anywhere_but_only_to_its_por
     assert [each["port"] for each in rule["ports"]] == [9400, 9401]
 
 
+def test_the_spec_lets_others_in_to_the_metrics_alone() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    job = a_job().spec(metrics={"from": [peer]})
+    made = manifest(job.view(), CreatePolicy("ner-workers"), Site("dtj-system"))["spec"]["ingress"]
+    assert made[2:] == [{"ports": [{"protocol": "TCP", "port": 9400}], "from": [peer]}]
+
+
 def test_the_key_has_no_data_of_its_own() -> None:
     made = manifest(a_job().view(), CreateKey("ner-key"), Site())
     assert (made["kind"], made["metadata"]["name"], made["immutable"]) == ("Secret", "ner-key", True)
