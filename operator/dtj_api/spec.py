@@ -7,6 +7,7 @@ object: `kubectl scale` would break on a stale minReplicas that nobody asked for
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -23,6 +24,7 @@ from .template import (
     PodTemplate,
     command_problem,
     shared_memory_problem,
+    trainer_container,
 )
 from .trainer import TrainerConfig
 from .trainer_rules import TRAINER_RULES
@@ -30,6 +32,7 @@ from .trainer_rules import TRAINER_RULES
 MAX_WORKERS = 10_000
 """Four digits in `<job>-worker-NNNN`."""
 MAX_PROCESSES = 64
+_GPU = re.compile(r"(nvidia\.com/(gpu|mig-.+)|amd\.com/gpu)")
 
 WHILE_SUSPENDED = "can be changed only while the job is suspended; set spec.suspend to true first"
 MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
@@ -75,6 +78,15 @@ class Workers(ApiModel):
     def effective_min(self) -> int:
         """The fewest workers that training goes on with."""
         return self.replicas if self.min_replicas is None else self.min_replicas
+
+    @property
+    def processes(self) -> int:
+        """Ranks of one worker: the number given, or the GPUs in the container's limits, or 1."""
+        if self.processes_per_worker != "auto":
+            return self.processes_per_worker
+        limits = (trainer_container(self.template).get("resources") or {}).get("limits") or {}
+        gpus = (str(amount) for name, amount in limits.items() if _GPU.fullmatch(name))
+        return sum(int(amount) for amount in gpus if amount.isdecimal()) or 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:

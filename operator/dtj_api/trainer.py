@@ -189,6 +189,15 @@ class ParallelConfig(ApiModel):
                 raise ValueError(f"{name} is 0; allowed are -1 and 1 or more")
         return self
 
+    def shape(self, ranks: int) -> tuple[int, int] | None:
+        """Replicas and shards that so many ranks make, or None when they do not come out even."""
+        shard, replicate = self.data_shard, self.data_replicate
+        if shard == -1:
+            shard = ranks if replicate == -1 else ranks // replicate
+        if replicate == -1:
+            replicate = ranks // shard if shard else 0
+        return (replicate, shard) if replicate * shard == ranks else None
+
 
 class EvaluateConfig(ApiModel):
     """When the dev split is scored."""

@@ -38,6 +38,9 @@ def admit(draft: Draft) -> bool:
     if current:
         _note_change(draft, wanted != current)
         return True
+    if (misfit := _misfit(draft.spec)) is not None:
+        refuse(draft, Reason.INVALID_SPEC, misfit)
+        return False
     answer = draft.view.dry_run
     known = answer is not None and answer.template_hash == wanted
     if answer is None or not known or (answer.refused and draft.now >= answer.at + RETRY):
@@ -60,6 +63,22 @@ def admit(draft: Draft) -> bool:
         draft.tell("Normal", Reason.ADMITTED, "the API server takes the worker pods")
     draft.condition(names.Condition.ADMITTED, True, Reason.ADMITTED, "the API server takes the worker pods")
     return True
+
+
+def _misfit(spec: JobSpec) -> str | None:
+    """Why `trainer.parallel` does not fit a size that the job may come to by itself, or None."""
+    if spec.trainer is None:
+        return None
+    workers, parallel = spec.workers, spec.trainer.parallel
+    for size in range(workers.effective_min, workers.replicas + 1):
+        ranks = size * workers.processes
+        if parallel.shape(ranks) is None:
+            return (
+                f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} "
+                f"does not make the {ranks} ranks of {size} workers, and the job may go on with any number of them from "
+                f"{workers.effective_min} to {workers.replicas}; use -1, which follows it, or leave minReplicas out"
+            )
+    return None
 
 
 def refuse(draft: Draft, reason: Reason, message: str) -> None:

@@ -11,8 +11,6 @@ from dtj_api.spec import JobSpec
 from dtj_api.template import grace_seconds, trainer_container
 from dtj_operator.observe.view import JobView
 
-_GPU = re.compile(r"(nvidia\.com/(gpu|mig-.+)|amd\.com/gpu)")
-
 
 def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]]:
     """Variables to append to the template's own, in a fixed order. Reserved names cannot be in the template."""
@@ -22,7 +20,7 @@ def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]
         Env.JOB_NAME: view.name,
         Env.JOB_UID: view.uid,
         Env.INDEX: str(index),
-        Env.PROCESSES: str(processes(spec)),
+        Env.PROCESSES: str(spec.workers.processes),
         Env.WORK_DIR: work_dir(view, spec),
         Env.KEY_FILE: f"{names.KEY_MOUNT}/{names.KEY_FIELD}",
         Env.METRICS_PORT: str(names.METRICS_PORT),
@@ -42,15 +40,6 @@ def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]
         *({"name": str(name), "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in from_fields.items()),
         *({"name": str(name), "value": _literal(value)} for name, value in {**variables, **network}.items()),
     ]
-
-
-def processes(spec: JobSpec) -> int:
-    """Ranks of one worker: the number given, or the GPUs in the container's limits, or 1."""
-    if spec.workers.processes_per_worker != "auto":
-        return spec.workers.processes_per_worker
-    limits = (trainer_container(spec.workers.template).get("resources") or {}).get("limits") or {}
-    gpus = (str(amount) for name, amount in limits.items() if _GPU.fullmatch(name))
-    return sum(int(amount) for amount in gpus if amount.isdecimal()) or 1
 
 
 def work_dir(view: JobView, spec: JobSpec) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from plan_jobs import NAME, NOW, a_job, a_pod, a_report, a_template, of
+import pytest
+from plan_jobs import NAME, NOW, TRAINER, a_job, a_pod, a_report, a_template, of
 
 from dtj_api import names
 from dtj_api.names import Condition, LauncherState, Phase, Reason
@@ -95,6 +96,33 @@ def test_a_refused_pod_is_a_condition_and_no_loop() -> None:
     again = plan(job.stored(made.status).view(NOW + 20))
     assert again.events == ()
     assert kinds(plan(job.stored(made.status).view(NOW + 60))) == [DryRunWorker]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "replicas", "least", "wrong"),
+    [
+        ({"dataShard": 2}, 4, None, ""),
+        ({"dataShard": 2}, 4, 3, "does not make the 3 ranks of 3 workers"),
+        ({"dataShard": 2, "dataReplicate": 2}, 4, None, ""),
+        ({"dataShard": 2, "dataReplicate": 2}, 3, None, "does not make the 3 ranks of 3 workers"),
+        ({"dataShard": -1}, 4, 1, ""),
+        ({}, 4, 1, ""),
+    ],
+)
+def test_a_layout_must_fit_every_size_that_the_job_may_come_to_by_itself(
+    parallel: dict, replicas: int, least: int | None, wrong: str
+) -> None:
+    job = a_job().replicas(replicas, least=least).built_in().spec(trainer={**TRAINER, "parallel": parallel})
+    made = plan(job.view())
+    admitted = made.status.condition(Condition.ADMITTED)
+    if not wrong:
+        assert kinds(made) == [DryRunWorker]
+        return
+    assert admitted is not None
+    assert (admitted.status, admitted.reason) == ("False", Reason.INVALID_SPEC)
+    assert "spec.trainer.parallel: dataShard" in admitted.message
+    assert wrong in admitted.message
+    assert made.actions == ()
 
 
 def test_an_answer_about_another_template_does_not_count() -> None:

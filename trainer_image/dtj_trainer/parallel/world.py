@@ -76,14 +76,10 @@ def layout(config: ParallelConfig, world: int) -> Layout:
     Raises:
         LayoutError: replicas x shards is not the number of ranks.
     """
-    shard, replicate = config.data_shard, config.data_replicate
-    if shard == -1:
-        shard = world if replicate == -1 else world // replicate
-    if replicate == -1:
-        replicate = world // shard if shard else 0
-    if replicate * shard != world:
+    shape = config.shape(world)
+    if shape is None:
         raise LayoutError(
             f"parallel: dataReplicate {config.data_replicate} x dataShard {config.data_shard} is not the {world} ranks "
             "there are; dataShard must divide their number, and -1 follows it"
         )
-    return Layout(replicate, shard)
+    return Layout(*shape)
