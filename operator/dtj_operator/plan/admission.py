@@ -75,7 +75,7 @@ def _misfit(spec: JobSpec) -> str | None:
         if parallel.shape(ranks) is None:
             return (
                 f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} "
-                f"does not make the {ranks} ranks of {size} workers, and the job may go on with any number of them from "
+                f"does not make the {ranks} ranks of {size} workers, and the job may go on with any number from "
                 f"{workers.effective_min} to {workers.replicas}; use -1, which follows it, or leave minReplicas out"
             )
     return None
