@@ -73,7 +73,9 @@ def plant(root: pathlib.Path) -> None:
 
 
 def _copy(seed: pathlib.Path, root: pathlib.Path) -> None:
-    done = subprocess.run(["cp", "-al", str(seed), str(root)], capture_output=True, text=True, check=False)
+    # It ends with us: one that outlives an `up` that was killed would write into what the next one removes.
+    command = ["setpriv", "--pdeathsig", "KILL", "cp", "-al", str(seed), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(
             f"{root} cannot be made from {seed} by hard links: {done.stderr.strip()[-300:]}",
