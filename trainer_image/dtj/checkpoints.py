@@ -201,6 +201,14 @@ def _sync_tree(folder: Path) -> None:
         sync_folder(Path(path))
 
 
+def superseded() -> bool:
+    """Whether a newer incarnation of the job has begun: this process was given up, on a lost node, say.
+
+    What it would write at the end belongs to the newer one. Without a shared folder there is nobody to ask.
+    """
+    return is_shared() and _lineage().stale
+
+
 def _lineage() -> Lineage:
     return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1))
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ErrorHandler
 
 import dtj
+from dtj.checkpoints import superseded
 from dtj_api.base import ManifestError
 from dtj_api.names import Env, ExitCode
 from dtj_api.trainer import TrainerConfig, parse_trainer
@@ -33,6 +34,10 @@ from dtj_trainer.session import Session
 from dtj_trainer.tasks.ner import Ner
 
 USER_ERRORS = (ManifestError, DataError, NotFoundError, LayoutError, ResumeError)
+
+
+class SupersededError(RuntimeError):
+    """This process was given up while it trained."""
 
 
 class ShrunkError(RuntimeError):
@@ -89,6 +94,10 @@ def run(config: TrainerConfig) -> None:
     with dtj.phase("evaluate"):
         test = session.score("test")
     with dtj.phase("export"):
+        if superseded():
+            raise SupersededError(
+                "a newer incarnation of the job has begun; model and report are for that one to write"
+            )
         work = dtj.work_dir()
         model = export_model(session.parallel.plain, session.model_config, task.tokenizer, work / "model", world)
         if world.rank == 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from trainer_fixture import config_of, sentences, write_conll
 from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
@@ -18,6 +19,7 @@ import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer.parallel.world import LayoutError
+from dtj_trainer.session import Session
 from dtj_trainer.tasks.ner import Ner
 from dtj_trainer.train import ShrunkError
 
@@ -181,3 +183,24 @@ def test_a_layout_that_does_not_fit_is_the_users_mistake_at_the_start_alone(
     monkeypatch.setenv("DTJ_INCARNATION", incarnation)
     with pytest.raises(error, match="dataShard 2 is not the 3 ranks"):
         entry.run(read(TrainerConfig, config_of(root, parallel={"dataShard": 2}), "spec.trainer"))
+
+
+def test_a_process_that_was_given_up_leaves_model_and_report_to_the_newer_incarnation(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a node that was lost it may train to the end."""
+
+    def given_up(session: Session) -> None:
+        (tmp_path / "lineage" / "2").write_text('{"restored": null}')
+
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(entry, "train", given_up)
+    try:
+        with pytest.raises(entry.SupersededError, match="a newer incarnation"):
+            entry.run(read(TrainerConfig, config_of(root), "spec.trainer"))
+    finally:
+        dist.destroy_process_group()
+    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "report").exists()
