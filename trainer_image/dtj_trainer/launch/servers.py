@@ -59,7 +59,8 @@ class Servers:
             OSError: a port is taken.
         """
         threading.Thread(target=self._run, name="servers", daemon=True).start()
-        for part in (self.ranks, self._report, self._control):
+        # The report last: the operator answers the first one with a message.
+        for part in (self.ranks, self._control, self._report):
             self.call(part.start(), timeout=10.0)
 
     def call(self, work: Coroutine[Any, Any, bool | None], timeout: float) -> bool | None:
