@@ -162,11 +162,12 @@ def _publish(lineage: Lineage, draft: Path, step: int) -> None:
     write_durably(draft / STATE_FILE, json.dumps(state).encode())
     sync_folder(draft)
     final = lineage.path(step)
-    if final.exists():
-        # The same step again, after a restart that went back behind it.
-        _remove(final)
+    # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
+    earlier = _set_aside(final) if final.exists() else None
     draft.rename(final)
     sync_folder(final.parent)
+    if earlier is not None:
+        shutil.rmtree(earlier, ignore_errors=True)
     hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
     hint.write_text(final.name + "\n")
     hint.replace(final.parent / HINT)
@@ -178,9 +179,14 @@ def _publish(lineage: Lineage, draft: Path, step: int) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a checkpoint so that at no moment half of one is there under its name."""
+    shutil.rmtree(_set_aside(path), ignore_errors=True)
+
+
+def _set_aside(path: Path) -> Path:
+    """Take a checkpoint's name away; where it is now."""
     gone = path.with_name(f".gone-{path.name}.{secrets.token_hex(4)}")
     path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    return gone
 
 
 def _remove_drafts(folder: Path) -> None:

@@ -29,6 +29,10 @@ STATE_FILE = "dtj.json"
 _NAME = re.compile(r"step-(\d+)\.i(\d+)")
 
 
+class DamagedError(RuntimeError):
+    """Checkpoints were published, and none of them can be restored."""
+
+
 class StaleError(RuntimeError):
     """A newer incarnation has begun: what this one does will not be read."""
 
@@ -86,15 +90,17 @@ class Lineage:
 
         Raises:
             StaleError: a newer incarnation has begun.
+            DamagedError: there are checkpoints, and none can be restored. Nothing was written.
+            OSError: the volume failed.
         """
         begun = self._begun()
         if begun and max(begun) > self.number:
             raise StaleError(f"incarnation {max(begun)} has begun in {self.root}, and this is {self.number}")
         if self.number not in begun:
             earlier = self._chain(max(begun)) if begun else []
-            found = next(self._restorable(earlier, is_valid), None)
+            found = self._newest(earlier, is_valid)
             self._create(self._lineage / str(self.number), {"restored": found.name if found else None})
-        newest = next(self._restorable(self._chain(self.number), is_valid), None)
+        newest = self._newest(self._chain(self.number), is_valid)
         return self.checkpoints / newest.name if newest else None
 
     def path(self, step: int) -> Path:
@@ -110,7 +116,10 @@ class Lineage:
         if self.stale:
             return []
         chain = self._chain(self.number)
-        on_chain = list(self._restorable(chain, lambda _: True))
+        try:
+            on_chain = list(self._restorable(chain, lambda _: True))
+        except OSError:
+            return []  # What cannot be read now may be whole.
         kept = set(on_chain[: max(1, keep)])
         return [self.checkpoints / c.name for c in self._all() if c not in kept and c.incarnation <= self.number]
 
@@ -142,15 +151,29 @@ class Lineage:
             chain.append(Link(restored.incarnation, restored.step))
         return chain
 
+    def _newest(self, chain: list[Link], is_valid: Callable[[Path], bool]) -> Checkpoint | None:
+        """The one to restore. To begin anew beside damaged ones ends in removing them: that is the user's choice."""
+        found = next(self._restorable(chain, is_valid), None)
+        damaged = next(self._on(chain), None) if found is None else None
+        if damaged is not None:
+            path = self.checkpoints / damaged.name
+            raise DamagedError(f"{path} cannot be restored, and there is none before it; move it away to begin anew")
+        return found
+
     def _restorable(self, chain: list[Link], is_valid: Callable[[Path], bool]) -> Iterator[Checkpoint]:
         """The complete checkpoints on a chain, newest first."""
+        for one in self._on(chain):
+            path = self.checkpoints / one.name
+            if _is_complete(path, one.step) and is_valid(path):
+                yield one
+
+    def _on(self, chain: list[Link]) -> Iterator[Checkpoint]:
+        """All that were published on a chain, newest first."""
         there = sorted(self._all(), reverse=True)
         for link in chain:
             for one in there:
                 if one.incarnation == link.incarnation and (link.last_step is None or one.step <= link.last_step):
-                    path = self.checkpoints / one.name
-                    if _is_complete(path, one.step) and is_valid(path):
-                        yield one
+                    yield one
 
     def _all(self) -> list[Checkpoint]:
         with contextlib.suppress(FileNotFoundError):
@@ -190,10 +213,14 @@ def sync_folder(path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """What the library keeps in a checkpoint; None if it is not there or torn."""
+    """What the library keeps in a checkpoint; None if it is not there or torn.
+
+    Raises:
+        OSError: the volume failed, which says nothing of the checkpoint.
+    """
     try:
         state = _read(path / STATE_FILE)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return state
 

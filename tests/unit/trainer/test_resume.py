@@ -116,4 +116,8 @@ def test_with_no_checkpoint_that_can_be_read_nothing_is_trained_over_them(root: 
     run(1, raw, tmp_path, crash_at=25)
     for found in (tmp_path / "checkpoints").glob("step-*"):
         (found / "trainer.json").write_text("{")
-    assert "and there is none before it; move it away" in run(1, raw, tmp_path)[0]["error"]
+    for incarnation in ("2", "2", "3"):
+        env = {**work_env(tmp_path, EVERY), "DTJ_INCARNATION": incarnation}
+        (again,) = run_ranks(1, train_job, raw, env=env)
+        assert "and there is none before it; move it away" in again["error"], "also after a restart"
+    assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 1
