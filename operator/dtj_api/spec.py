@@ -58,7 +58,8 @@ class Workers(ApiModel):
     replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     """Worker pods wanted now. Mutable, also by `kubectl scale`."""
     min_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
-    """Fewest workers that training goes on with. Default: replicas, so the job is not elastic."""
+    """Fewest workers that training goes on with, once `schedule.startTimeout` is over. Default: replicas, so the job is
+    not elastic."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
     """Most workers that replicas may be scaled to. Default: replicas may be scaled freely."""
     processes_per_worker: Annotated[
