@@ -1,4 +1,4 @@
-"""What the launchers survive: a rank, a launcher, a store; and that nothing of the old world is left running."""
+"""What the launchers survive: a rank, a launcher; and that nothing of the old world is left running."""
 
 import os
 import signal
@@ -56,27 +56,6 @@ def test_a_killed_launcher_leaves_no_ranks_and_the_others_meet_under_the_next_in
     assert [report.pod_uid for report in after[:2]] == survivors
     assert {(report.incarnation, report.round, report.world_size) for report in after} == {(2, 1, 3)}
     assert (job.folder / "restored-2-1-0").read_text().endswith(".i1")
-
-
-def test_a_killed_store_is_waited_out_and_the_next_one_met(start):
-    job = start(2, "train.py", "1000000", env={"DTJ_SAVE_EVERY_STEPS": "5"})
-    job.wait_step(7)
-    job.signal(job.store, signal.SIGKILL)
-    waiting = job.wait_reports("the store missed", lambda r: r.state == "meeting" and r.error)
-    assert all("the store" in report.error for report in waiting)
-    assert not any(worker.process.exit for worker in job.workers)
-
-    job.start_store()
-    job.meet()
-    after = job.wait_step(8, incarnation=2)
-    assert {(report.state, report.error) for report in after} == {("training", "")}
-
-
-def test_a_hung_store_counts_as_lost(start):
-    job = start(2, "train.py", "1000000")
-    job.wait_step(2)
-    job.signal(job.store, signal.SIGSTOP)
-    job.wait_reports("the store missed", lambda r: r.state == "meeting" and "has not answered" in r.error)
 
 
 def test_a_worker_that_comes_after_the_end_has_nothing_to_do(start):

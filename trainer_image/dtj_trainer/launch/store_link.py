@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +26,7 @@ class StoreLink:
     """One connection, with all keys under one prefix. Not for two threads at once.
 
     Raises:
-        StoreLostError: from any method, the constructor too; the link is of no use afterwards.
+        StoreLostError: from any method, the constructor too; from then on at once, since the link is of no use.
     """
 
     def __init__(self, host: str, port: int, prefix: str, timeout: float = READ_TIMEOUT) -> None:
@@ -34,11 +34,16 @@ class StoreLink:
         self._timeout = timeout
         self._where = f"{host}:{port}"
         self._requests: queue.SimpleQueue[tuple[str, tuple[Any, ...], Future[Any]] | None] = queue.SimpleQueue()
+        self._lost: StoreLostError | None = None
         connected: Future[Any] = Future()
         threading.Thread(
             target=self._run, args=(host, port, connected), name=f"store-{self._where}", daemon=True
         ).start()
-        self._wait(connected, timeout + 1)
+        try:
+            self._wait(connected, timeout + 1)
+        except StoreLostError:
+            self.close()
+            raise
 
     def get(self, key: str) -> str | None:
         """The value, or None where there is none yet."""
@@ -69,15 +74,22 @@ class StoreLink:
         self._requests.put(None)
 
     def _call(self, operation: str, *args: Any) -> Any:
+        if self._lost:
+            raise self._lost
         done: Future[Any] = Future()
         self._requests.put((operation, args, done))
-        return self._wait(done, self._timeout)
+        try:
+            return self._wait(done, self._timeout)
+        except StoreLostError as error:
+            self._lost = error
+            raise
 
     def _wait(self, done: Future[Any], timeout: float) -> Any:
+        wait((done,), timeout)
+        if not done.done():
+            raise StoreLostError(f"the store {self._where} has not answered for {timeout:g} s")
         try:
-            return done.result(timeout)
-        except TimeoutError:
-            raise StoreLostError(f"the store {self._where} has not answered for {timeout:g} s") from None
+            return done.result()
         except (RuntimeError, ValueError) as error:
             raise StoreLostError(f"the store {self._where} is gone: {str(error).splitlines()[0]}") from error
 
