@@ -28,6 +28,8 @@ def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]
         Env.HEARTBEAT: _seconds(rendezvous.heartbeat),
         Env.HEARTBEAT_MISSES: str(rendezvous.heartbeat_misses),
         Env.LAST_CALL: _seconds(rendezvous.last_call),
+        Env.BACKOFF_INITIAL: _seconds(spec.failure_policy.backoff.initial),
+        Env.BACKOFF_MAX: _seconds(spec.failure_policy.backoff.max),
         Env.GRACE_SECONDS: str(grace_seconds(template)),
         **_saving(spec),
     }

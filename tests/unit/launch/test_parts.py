@@ -7,7 +7,7 @@ import pytest
 
 from dtj_api.names import TrainMetric
 from dtj_api.wire import Failure, Report
-from dtj_trainer.launch.backoff import MAX_PAUSE, Backoff
+from dtj_trainer.launch.backoff import Backoff
 from dtj_trainer.launch.logs import KEPT_ROUNDS, LogFile, Logs, Sink
 from dtj_trainer.launch.metrics import HELP, render
 from dtj_trainer.launch.termination import describe_failure, write_termination
@@ -22,11 +22,11 @@ REPORT = Report(pod_uid="u", index=0, state="training", incarnation=1, round=2, 
         ([1], [0]),
         ([1, 1, 1, 1], [0, 1, 2, 4]),
         ([100, 1, 100, 1, 1], [0, 0, 0, 0, 1]),
-        ([0] * 10, [0, 1, 2, 4, 8, 16, 32, MAX_PAUSE, MAX_PAUSE, MAX_PAUSE]),
+        ([0] * 10, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]),
     ],
 )
 def test_rounds_that_end_soon_are_begun_ever_later(lengths, pauses):
-    backoff = Backoff()
+    backoff = Backoff(1.0, 60.0)
     now, found = 0.0, []
     for length in lengths:
         backoff.begin(now)

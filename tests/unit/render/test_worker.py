@@ -116,7 +116,8 @@ def test_the_built_in_trainer_gets_its_configuration() -> None:
 def test_the_environment_of_the_launcher() -> None:
     checkpoint = {"volume": {"claimName": "data"}, "every": {"steps": 50}, "keep": 2}
     rendezvous = {"joinTimeout": "5m", "heartbeat": "1500ms", "heartbeatMisses": 4, "lastCall": "0s"}
-    job = a_job().spec(checkpoint=checkpoint, rendezvous=rendezvous)
+    failures = {"backoff": {"initial": "2s", "max": "1m"}}
+    job = a_job().spec(checkpoint=checkpoint, rendezvous=rendezvous, failurePolicy=failures)
     job.template(a_template(terminationGracePeriodSeconds=300))
     assert env_of(worker(job.view())) == {
         Env.POD_NAME: {"fieldRef": {"fieldPath": "metadata.name"}},
@@ -133,6 +134,8 @@ def test_the_environment_of_the_launcher() -> None:
         Env.HEARTBEAT: "1.5",
         Env.HEARTBEAT_MISSES: "4",
         Env.LAST_CALL: "0",
+        Env.BACKOFF_INITIAL: "2",
+        Env.BACKOFF_MAX: "60",
         Env.GRACE_SECONDS: "300",
         Env.SAVE_EVERY_STEPS: "50",
         Env.SAVE_KEEP: "2",

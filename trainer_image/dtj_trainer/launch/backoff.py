@@ -7,13 +7,19 @@ from __future__ import annotations
 
 SHORT_ROUND = 5.0
 """A round that lasted longer than this, in seconds, is no part of a crash loop."""
-MAX_PAUSE = 60.0
 
 
 class Backoff:
-    """No pause after the first short round, then 1 s, 2 s, 4 s ... up to `MAX_PAUSE`."""
+    """No pause after the first short round, then doubling ones.
 
-    def __init__(self) -> None:
+    Args:
+        initial: the first pause, seconds.
+        max: the longest one.
+    """
+
+    def __init__(self, initial: float, max: float) -> None:
+        self._initial = initial
+        self._max = max
         self._short = 0
         self._began = 0.0
 
@@ -24,4 +30,4 @@ class Backoff:
     def next_pause(self, now: float) -> float:
         """The round is over: seconds to wait before the next one."""
         self._short = self._short + 1 if now - self._began < SHORT_ROUND else 0
-        return min(MAX_PAUSE, 2.0 ** (self._short - 2)) if self._short >= 2 else 0.0
+        return min(self._max, self._initial * 2.0 ** min(self._short - 2, 32)) if self._short >= 2 else 0.0

@@ -76,7 +76,7 @@ class Launcher:
             zygote=Zygote(channel, lambda: events.put(ZygoteLost())),
             logs=self._logs,
             board=self._board,
-            backoff=Backoff(),
+            backoff=Backoff(settings.backoff_initial, settings.backoff_max),
             scratch=scratch,
             check=VolumeCheck(settings.work_dir, settings.index) if settings.work_dir else None,
             on_failure=self._tell_failure,

@@ -37,6 +37,8 @@ class Settings:
     heartbeat: float
     heartbeat_misses: int
     last_call: float
+    backoff_initial: float
+    backoff_max: float
     grace: float
 
     @classmethod
@@ -66,6 +68,8 @@ class Settings:
             heartbeat=_seconds(env, Env.HEARTBEAT, 2.0),
             heartbeat_misses=_whole(env, Env.HEARTBEAT_MISSES, 5, least=1),
             last_call=_seconds(env, Env.LAST_CALL, 1.0, least=0.0),
+            backoff_initial=_seconds(env, Env.BACKOFF_INITIAL, 1.0, least=0.0),
+            backoff_max=_seconds(env, Env.BACKOFF_MAX, 300.0, least=0.0),
             grace=_seconds(env, Env.GRACE_SECONDS, 120.0),
         )
 
