@@ -58,8 +58,8 @@ class Workers(ApiModel):
     replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     """Worker pods wanted now. Mutable, also by `kubectl scale`."""
     min_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
-    """Fewest workers that training goes on with, once `schedule.startTimeout` is over. Default: replicas, so the job is
-    not elastic."""
+    """Fewest workers that training goes on with: 30 s after a worker was lost whose replacement has not come, and at a
+    start once `schedule.startTimeout` is over. Default: replicas, so the job is not elastic."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
     """Most workers that replicas may be scaled to. Default: replicas may be scaled freely."""
     processes_per_worker: Annotated[
@@ -122,12 +122,15 @@ BACKOFF_ORDER = "initial is above max; lower initial or raise max"
 
 
 class Backoff(ApiModel):
-    """The pause before a restart: doubled with each restart in the window."""
+    """The pause before a restart, doubled with each one: of a pod with each charged restart in the window, of processes
+    in their pods with each round in a row that ended within seconds, the first one apart."""
 
     model_config = with_rules(Rule("duration(self.initial) <= duration(self.max)", BACKOFF_ORDER, ".initial"))
 
     initial: Duration = Duration(1)
+    """The first pause. Pods that run keep to the value that they were made with."""
     max: Duration = Duration(300)
+    """The longest pause. Likewise."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -153,7 +156,8 @@ class Schedule(ApiModel):
     """PriorityClass of the pods, where the template names none."""
     start_timeout: Annotated[Duration, *at_least("1s")] | None = None
     """How long a start or a resume waits for all replicas; after that minReplicas are enough, and a job that has not
-    even those is Failed. Default: it waits without end."""
+    even those is Failed. Default: it waits without end. A job that has trained waits 30 s at most for the replacement
+    of a lost worker before minReplicas are enough."""
 
 
 class Lifecycle(ApiModel):
@@ -201,6 +205,7 @@ class JobSpec(ApiModel):
         RULE_COMMAND_AND_TRAINER,
         RULE_SHARED_MEMORY,
         Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}", ".checkpoint"),
+        _only_while_suspended("checkpoint", optional=True),
         _only_while_suspended("workers.template"),
         _only_while_suspended("workers.processesPerWorker"),
         _only_while_suspended("launcher"),

@@ -6,7 +6,7 @@ The old members train on until the newcomers stand ready, so growing costs one r
 from __future__ import annotations
 
 from dtj_api.names import Cause, Phase, Reason
-from dtj_api.scalars import Timestamp
+from dtj_api.scalars import Duration, Timestamp
 from dtj_api.status import SaveRequest
 from dtj_api.wire import Save
 
@@ -17,6 +17,8 @@ from .rounds import count_before_they_leave
 
 SAVE_PATIENCE = 120.0
 """Seconds that a resize waits for its save: the shortest grace period of a pod."""
+SHRINK_PATIENCE = 30.0
+"""Most seconds that an elastic job which has trained stands still for a lost worker before fewer go on."""
 JOIN_PATIENCE = 60.0
 """Seconds that newcomers wait for each other, where `schedule.startTimeout` says nothing."""
 
@@ -43,12 +45,13 @@ def resize(draft: Draft) -> None:
 
 
 def shrink_at_timeout(draft: Draft) -> str | None:
-    """After `schedule.startTimeout`: go on with those that are there, if they are enough.
+    """Go on with those that are there, if they are enough: a start waits for the others for `schedule.startTimeout`, a
+    job that has trained for `SHRINK_PATIENCE` at most.
 
     Returns:
         Why the job cannot start, when it never ran in this stretch and has not even minReplicas; else None.
     """
-    timeout = draft.spec.schedule.start_timeout
+    timeout = _patience(draft)
     if timeout is None or draft.phase in (Phase.RUNNING, Phase.RESIZING) or draft.status.finished_members:
         return None
     begun = draft.status.resumed_at if starting(draft) else draft.status.incarnation_at
@@ -68,6 +71,14 @@ def shrink_at_timeout(draft: Draft) -> str | None:
         draft.trouble = (Reason.FEWER_WORKERS, text)
         draft.tell("Warning", Reason.FEWER_WORKERS, text)
     return None
+
+
+def _patience(draft: Draft) -> Duration | None:
+    """How long those that are there wait for the others; None: without end."""
+    timeout = draft.spec.schedule.start_timeout
+    if starting(draft) or draft.spec.workers.effective_min == draft.spec.workers.replicas:
+        return timeout
+    return Duration(min(SHRINK_PATIENCE, timeout or SHRINK_PATIENCE))
 
 
 def starting(draft: Draft) -> bool:

@@ -141,7 +141,8 @@ def _short_of_one(least: int, *, phase: Phase, age: float):
         (2, Phase.PENDING, 120, (0, 1), Phase.STARTING),
         (3, Phase.PENDING, 119, (0, 1, 2), Phase.PENDING),
         (3, Phase.PENDING, 120, (0, 1, 2), Phase.FAILED),
-        (2, Phase.RECOVERING, 120, (0, 1), Phase.RECOVERING),
+        (2, Phase.RECOVERING, 29, (0, 1, 2), Phase.RECOVERING),
+        (2, Phase.RECOVERING, 30, (0, 1), Phase.RECOVERING),
         (3, Phase.RECOVERING, 500, (0, 1, 2), Phase.RECOVERING),
     ],
 )
@@ -155,6 +156,12 @@ def test_start_timeout(least: int, phase: Phase, age: float, members: tuple[int,
         found = made.status.condition(Condition.FAILED)
         assert found is not None
         assert found.reason == Reason.START_TIMEOUT
+
+
+def test_an_elastic_job_that_lost_a_worker_needs_no_start_timeout_to_go_on_with_fewer() -> None:
+    job = _short_of_one(2, phase=Phase.RECOVERING, age=30).spec(schedule={})
+    assert plan(job.view(NOW - 1)).status.members == (0, 1, 2)
+    assert plan(job.view()).status.members == (0, 1)
 
 
 def test_who_goes_on_with_fewer_meets_with_fewer() -> None:
