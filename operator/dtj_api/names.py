@@ -168,6 +168,7 @@ class Reason(StrEnum):
     MEETING = "Meeting"
     FIRST_STEP_PENDING = "FirstStepPending"
     TRAINING = "Training"
+    RECOVERED = "Recovered"
     ALL_READY = "AllReady"
     FEWER_WORKERS = "FewerWorkers"
     RANK_FAILED = "RankFailed"
@@ -221,6 +222,27 @@ EXCUSED_CAUSES = frozenset(
     }
 )
 """Infrastructure causes: they never spend the user's budget."""
+
+
+class RecoveryPhase(StrEnum):
+    """The parts of a recovery, in their order."""
+
+    DETECT = "detect"
+    """Until the loss was noticed and the ranks that were left had ended."""
+    POD = "pod"
+    """Until all members stood ready and were told to meet; only where a pod or the store was lost."""
+    RENDEZVOUS = "rendezvous"
+    """Until the round had formed."""
+    START = "start"
+    """Until the ranks ran the script."""
+    RESTORE = "restore"
+    """Until the checkpoint was read, where the script says so."""
+    FIRST_STEP = "firstStep"
+    """Until the next step was made."""
+
+
+RECOVERY_BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Upper bounds in seconds."""
 
 
 class ExitCode(IntEnum):
@@ -287,6 +309,9 @@ class JobMetric(StrEnum):
     INCARNATION = "dtj_job_incarnation"
     RESTARTS = "dtj_job_restarts_total"
     CHECKPOINT_STEP = "dtj_job_checkpoint_step"
+    RECOVERY_SECONDS = "dtj_job_recovery_seconds"
+    RECOVERY_PHASE_SECONDS = "dtj_job_recovery_phase_seconds_total"
+    STEPS_REDONE = "dtj_job_steps_redone_total"
 
 
 def claim_name(job: str) -> str:

@@ -112,6 +112,49 @@ class KnownPod(StatusModel):
     """The incarnation that it was created in."""
 
 
+class Interruption(StatusModel):
+    """Training stands still, and has not made a step since."""
+
+    at: Timestamp
+    """When it was lost."""
+    cause: str
+    """A value of `names.Cause`: the first one, whatever failed on top of it."""
+    node: str = ""
+    detected_at: Timestamp
+    """When the operator counted it."""
+    met_at: Timestamp | None = None
+    """When the members were told to meet; absent while pods are waited for, and where the pods stayed."""
+    step: int | None = None
+    """The last step that the status told then."""
+
+
+class Recovery(StatusModel):
+    """One interruption of the training that is over."""
+
+    at: Timestamp
+    cause: str
+    node: str = ""
+    """Where it began, if it was one node's."""
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds in each phase (`names.RecoveryPhase`); their sum is `seconds`."""
+    seconds: float = 0.0
+    """From the loss to the next step; to the start of the ranks where the script reports no steps."""
+    steps_redone: int | None = None
+    """Steps that had been made and were made again; absent where nobody reports steps."""
+
+
+class RecoveryTotals(StatusModel):
+    """All recoveries over the life of the job. They only grow."""
+
+    count: int = 0
+    seconds: float = 0.0
+    steps_redone: int = 0
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds in each phase."""
+    buckets: tuple[int, ...] = ()
+    """How many took at most `names.RECOVERY_BUCKETS` seconds, bucket by bucket, not cumulated; the last: more."""
+
+
 class SaveRequest(StatusModel):
     """A checkpoint that was asked for before a resize."""
 
@@ -151,6 +194,11 @@ class JobStatus(StatusModel):
     create_after: Timestamp | None = None
     """No lost pod is replaced before this: the back-off of `failurePolicy.backoff`."""
     restarts: Restarts = Restarts()
+    interruption: Interruption | None = None
+    """What training has not recovered from yet."""
+    recoveries: Annotated[tuple[Recovery, ...], Field(max_length=10)] = ()
+    """The last 10, oldest first."""
+    recovered: RecoveryTotals = RecoveryTotals()
     progress: JobProgress = JobProgress()
     checkpoint: CheckpointStatus = CheckpointStatus()
     start_time: Timestamp | None = None

@@ -114,6 +114,27 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """How the present round of a pod came to be: seconds since the epoch on the pod's own clock; None: not yet."""
+
+    left_at: float | None = None
+    """The ranks of the round before were gone from this pod; None for the first round of this launcher."""
+    formed_at: float | None = None
+    started_at: float | None = None
+    """The ranks were forked."""
+    spoke_at: float | None = None
+    """A rank said its first word through `dtj`."""
+    restored_at: float | None = None
+    """The last rank that said that it restores was through with it."""
+    first_step_at: float | None = None
+    """A rank reported its first step."""
+    step_before: int | None = None
+    """The last step that a rank of this pod reported in an earlier round."""
+    restored_step: int | None = None
+    """The step of the checkpoint that training went on from, else the one before the first step reported."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The state of one launcher, complete: the operator needs no history to act on it."""
 
@@ -142,6 +163,7 @@ class Report:
     """`fork` or `subprocess`: how the command runs."""
     reports: bool = False
     """A rank has reported through `dtj` since the launcher began."""
+    clock: Clock = field(default_factory=Clock)
 
 
 def encode(message: object) -> bytes:

@@ -1,6 +1,6 @@
 """Test F1 of examples/ner.yaml over several seeds, one rank each, beside its floor.
 
-    python tests/bench/ner_f1.py [--seeds 5] [--first 1]
+    python tests/bench/ner_f1.py [--seeds 5] [--first 1] [--epochs N]
 
 The split stays the manifest's; the seed of head, order and dropout changes. The floor of a single run is
 the mean minus three standard deviations of five seeds: 0.6595 - 3 x 0.0160.
@@ -38,8 +38,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--epochs", type=int, help="default: the manifest's")
     options = parser.parse_args()
     trainer = yaml.safe_load(MANIFEST.read_text())["spec"]["trainer"]
+    if options.epochs:
+        trainer["epochs"] = options.epochs
     strict, default = [], []
     for seed in range(options.first, options.first + options.seeds):
         began = time.monotonic()

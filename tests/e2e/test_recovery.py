@@ -61,5 +61,12 @@ def test_a_job_lives_through_the_loss_of_a_pod_and_of_its_store_and_two_resizes(
     assert status["restarts"]["byCause"] == {"PodDeleted": 1, "StoreLost": 2, "Resize": 2}
     assert status["restarts"]["excused"] == 5
     assert status["restarts"]["counted"] == 0, "nothing of this is the user's fault"
+    recoveries = status["recoveries"]
+    assert [each["cause"] for each in recoveries] == ["PodDeleted", "StoreLost", "StoreLost", "Resize", "Resize"]
+    for each in recoveries:
+        print(f"{each['cause']}: {each['seconds']} s {each['phases']}, {each.get('stepsRedone')} steps redone")
+        assert each["seconds"] == pytest.approx(sum(each["phases"].values()), abs=0.01)
+        assert {"detect", "pod", "rendezvous", "start", "firstStep"} <= each["phases"].keys()
+        assert each["stepsRedone"] >= 0
     resumed = [int(step) for step in re.findall(r"goes on from step (\d+)", jobs.logs_of_ranks(NAME))]
     assert min(resumed) >= 100, "nobody began anew"

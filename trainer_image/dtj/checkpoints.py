@@ -91,9 +91,10 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
     name, problem = from_rank_0(found)
     if problem:
         raise RuntimeError(f"no checkpoint can be chosen in {work_dir()}: {problem}")
+    state = (read_state(Path(name)) or {}) if name is not None else {}
+    link.send({"type": "restored", "step": int(state.get("step", 0))})
     if name is None:
         return None
-    state = read_state(Path(name)) or {}
     work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
     work.done = {}
     work.step = requests.last_step = int(state.get("step", 0))

@@ -38,7 +38,7 @@ def resize(draft: Draft) -> None:
     if _saved(draft):
         before = len(draft.status.members)
         message = f"from {before} to {len(target)} workers"
-        count(draft, Cause.RESIZE, message, charged=False)
+        count(draft, Cause.RESIZE, message, charged=False, at=draft.now)
         _regroup(draft, target)
         draft.set(phase=Phase.RESIZING)
         draft.tell("Normal", Reason.RESIZED, message)

@@ -33,6 +33,13 @@ class End:
     """Of the main container, where it ran."""
     ran: bool = True
     """The main container ran at all."""
+    since: float | None = None
+    """When it was of no use any more, where that was earlier than `at`."""
+
+    @property
+    def began(self) -> float:
+        """When training was lost by it."""
+        return self.at if self.since is None else self.since
 
     @property
     def excused(self) -> bool:
@@ -65,7 +72,8 @@ def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float) -> End | Non
         return _ended(pod, now)
     node = nodes.get(pod.node)
     if node is not None and away(node, now) >= NODE_TOLERANCE:
-        return End(Cause.NODE_LOST, now, f"node {node.name} has not been ready for {NODE_TOLERANCE:g} s")
+        text = f"node {node.name} has not been ready for {NODE_TOLERANCE:g} s"
+        return End(Cause.NODE_LOST, now, text, since=node.not_ready_since)
     return None
 
 

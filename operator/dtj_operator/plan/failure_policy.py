@@ -12,18 +12,22 @@ from dtj_api.scalars import Timestamp
 
 from .draft import Draft
 from .ends import End
+from .recovery import interrupt
 
 NEVER_RAN_PAUSE = 5.0
 """Seconds before a pod is made anew that ended before its container ran: a node may refuse pods as fast as it can."""
 _TEXT = 4096
 
 
-def count(draft: Draft, cause: Cause, message: str, *, charged: bool) -> None:
-    """Count one restart.
+def count(draft: Draft, cause: Cause, message: str, *, charged: bool, at: float, node: str = "") -> None:
+    """Count one restart, and start the recovery clock.
 
     Args:
         charged: whether it may spend the user's budget; an excused cause never does.
+        at: when training was lost by it.
+        node: where.
     """
+    interrupt(draft, cause, at, node)
     policy = draft.spec.failure_policy
     old = draft.status.restarts
     charged = charged and cause not in EXCUSED_CAUSES

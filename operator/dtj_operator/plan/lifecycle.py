@@ -46,6 +46,7 @@ def _end(draft: Draft, phase: Phase, kind: Condition, reason: Reason, message: s
         resumed_at=None,
         completion_time=Timestamp(draft.now),
         save=None,
+        interruption=None,
     )
     draft.condition(kind, True, reason, message)
     not_progressing(draft, reason, message)

@@ -28,6 +28,8 @@ class _Loss:
     end: End
     incarnation: int
     """The incarnation that the pod was created in."""
+    node: str
+    """Where it was; empty when nobody knows."""
     breaks_ranks: bool = True
     """Ranks lost a peer by it: what they said of that is a consequence."""
 
@@ -44,7 +46,7 @@ def count_losses(draft: Draft) -> None:
         aftermath = not draft.met and loss.incarnation < draft.status.incarnation
         charged = place == 0 and not aftermath
         message = f"pod {loss.name} is lost ({loss.end.cause}): {loss.end.message}"
-        count(draft, loss.end.cause, message, charged=charged)
+        count(draft, loss.end.cause, message, charged=charged, at=loss.end.began, node=loss.node)
         pause(draft, loss.end, charged=charged)
         note_fatal(draft, loss.end, loss.name)
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
@@ -87,7 +89,8 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
         used.append(known.uid)
         end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
         if end is not None:
-            losses.append(_Loss(known.index, names.worker_name(draft.view.name, known.index), end, known.incarnation))
+            name, node = names.worker_name(draft.view.name, known.index), pod.node if pod is not None else ""
+            losses.append(_Loss(known.index, name, end, known.incarnation, node))
     passed = {*draft.status.counted_pods, *used}
     for index, pod in draft.workers.items():
         if pod.uid in passed or index not in counts or index in keep:
@@ -97,7 +100,7 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
             continue
         used.append(pod.uid)
         if end := end_of(pod, draft.nodes, draft.now):
-            losses.append(_Loss(index, pod.name, end, pod.incarnation))
+            losses.append(_Loss(index, pod.name, end, pod.incarnation, pod.node))
     draft.count_on(keep)
     draft.use_up(used)
     return losses
@@ -112,7 +115,9 @@ def _lost_store(draft: Draft) -> list[_Loss]:
         made_in = pod.incarnation if pod is not None else draft.status.incarnation
         # Ranks do not talk to the store; but a worker that cannot reach it ends its own.
         runs = pod is not None and not _store_is_over(draft, pod)
-        losses.append(_Loss(STORE_INDEX, name, End(Cause.STORE_LOST, end.at, end.message), made_in, breaks_ranks=runs))
+        node = pod.node if pod is not None else ""
+        end = End(Cause.STORE_LOST, end.at, end.message)
+        losses.append(_Loss(STORE_INDEX, name, end, made_in, node, breaks_ranks=runs))
         draft.use_up([known])
         _know_store(draft, "")
     if store is not None and store.uid != known and store.uid not in draft.status.counted_pods:

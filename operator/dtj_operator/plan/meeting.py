@@ -13,6 +13,7 @@ from dtj_api.wire import Meet, Release
 from .actions import SendMeet, SendRelease
 from .children import ready_to_meet
 from .draft import Draft
+from .recovery import told_to_meet
 from .rounds import uncounted
 
 AGAIN = 1.0
@@ -32,6 +33,7 @@ def meet(draft: Draft) -> None:
             return
         draft.set(store=draft.status.store.model_copy(update={"address": _address(store.ip), "uid": store.uid}))
         number = draft.status.incarnation
+        told_to_meet(draft)
         draft.tell("Normal", Reason.NEW_INCARNATION, f"incarnation {number}: {len(members)} workers meet")
     message = Meet(
         incarnation=draft.status.incarnation,

@@ -23,6 +23,7 @@ from .losses import count_losses
 from .meeting import meet
 from .phase import decide_phase
 from .progress import EVERY, note_figures
+from .recovery import note_recovered
 from .rendezvous import meet_again
 from .rounds import count_rounds
 from .success import all_finished, note_finished
@@ -89,6 +90,7 @@ def _steer(draft: Draft) -> None:
     meet(draft)
     # What is said of it.
     decide_phase(draft)
+    note_recovered(draft)
     say_where_it_stands(draft)
 
 

@@ -66,8 +66,9 @@ def _waiting(draft: Draft) -> dict[_Ended, tuple[int, Failure]]:
 
 
 def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
-    message = describe(draft.workers[index].name, first)
-    count(draft, _cause(first), message, charged=True)
+    pod = draft.workers[index]
+    message = describe(pod.name, first)
+    count(draft, _cause(first), message, charged=True, at=first.at, node=pod.node)
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
     draft.tell("Warning", Reason.RANK_FAILED, message)
     draft.trouble = (Reason.RANK_FAILED, message)

@@ -31,6 +31,7 @@ def suspend(draft: Draft) -> None:
             min_members=0,
             finished_members=(),
             save=None,
+            interruption=None,
             store=StoreStatus(),
             pods=(),
             counted_pods=(),

@@ -7,11 +7,13 @@ operator starts anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dtj_api.names import JobMetric, Phase
+from dtj_api.names import RECOVERY_BUCKETS, JobMetric, Phase
+from dtj_api.status import RecoveryTotals
 from dtj_operator.observe.records import JobRecord
 
 _LABELS = ("namespace", "job")
@@ -38,6 +40,17 @@ class JobCollector(Collector):
             "Restarts over the job's life, by cause.",
             labels=(*_LABELS, "cause"),
         )
+        recovery = HistogramMetricFamily(
+            JobMetric.RECOVERY_SECONDS, "Seconds from each loss to the next step.", labels=_LABELS
+        )
+        phases = CounterMetricFamily(
+            JobMetric.RECOVERY_PHASE_SECONDS.removesuffix("_total"),
+            "Seconds of all recoveries, by the phase that they went to.",
+            labels=(*_LABELS, "phase"),
+        )
+        redone = CounterMetricFamily(
+            JobMetric.STEPS_REDONE.removesuffix("_total"), "Steps made again after restarts.", labels=_LABELS
+        )
         figures = {
             metric: GaugeMetricFamily(metric, text, labels=_LABELS)
             for metric, text in (
@@ -60,10 +73,21 @@ class JobCollector(Collector):
             incarnation.add_metric(where, status.incarnation)
             for cause, count in sorted(status.restarts.by_cause.items()):
                 restarts.add_metric((*where, cause), count)
+            recovered = status.recovered
+            recovery.add_metric(where, _buckets(recovered), recovered.seconds)
+            redone.add_metric(where, recovered.steps_redone)
+            for name, seconds in sorted(recovered.phases.items()):
+                phases.add_metric((*where, name), seconds)
             for metric, value in _figures(job).items():
                 if value is not None:
                     figures[metric].add_metric(where, value)
-        yield from (info, phase, workers, incarnation, restarts, *figures.values())
+        yield from (info, phase, workers, incarnation, restarts, recovery, phases, redone, *figures.values())
+
+
+def _buckets(recovered: RecoveryTotals) -> list[tuple[str, float]]:
+    """Cumulated counts by upper bound, as Prometheus has them."""
+    bounds = [*map(str, RECOVERY_BUCKETS), "+Inf"]
+    return list(zip(bounds, accumulate(recovered.buckets or (0,) * len(bounds)), strict=False))
 
 
 def _figures(job: JobRecord) -> dict[JobMetric, float | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from operator_process import a_job
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
@@ -18,6 +20,13 @@ STATUS = {
     "restarts": {"counted": 2, "excused": 1, "byCause": {"ProcessExit": 2, "NodeLost": 1}},
     "progress": {"step": 120, "totalSteps": 1000, "epoch": 0.5, "loss": 0.25, "tokensPerSecond": 5000.0},
     "checkpoint": {"lastStep": 100},
+    "recovered": {
+        "count": 3,
+        "seconds": 13.5,
+        "stepsRedone": 12,
+        "phases": {"detect": 1.5, "pod": 12.0},
+        "buckets": [0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0],
+    },
 }
 
 
@@ -54,6 +63,21 @@ def test_counters_begin_where_the_status_left_them():
     assert 'dtj_job_restarts_total{cause="ProcessExit",job="ner",namespace="ml"} 2.0' in page([record(status=STATUS)])
 
 
+def test_recoveries_are_a_histogram_that_outlives_the_operator():
+    text = page([record(status=STATUS)])
+    for line in (
+        'dtj_job_recovery_seconds_bucket{job="ner",le="0.5",namespace="ml"} 0.0',
+        'dtj_job_recovery_seconds_bucket{job="ner",le="1.0",namespace="ml"} 2.0',
+        'dtj_job_recovery_seconds_bucket{job="ner",le="30.0",namespace="ml"} 3.0',
+        'dtj_job_recovery_seconds_bucket{job="ner",le="+Inf",namespace="ml"} 3.0',
+        'dtj_job_recovery_seconds_count{job="ner",namespace="ml"} 3.0',
+        'dtj_job_recovery_seconds_sum{job="ner",namespace="ml"} 13.5',
+        'dtj_job_recovery_phase_seconds_total{job="ner",namespace="ml",phase="pod"} 12.0',
+        'dtj_job_steps_redone_total{job="ner",namespace="ml"} 12.0',
+    ):
+        assert line in text
+
+
 def test_the_series_of_a_job_go_with_it():
     jobs = [record("one", STATUS), record("two", STATUS)]
     assert 'job="one"' in page(jobs)
@@ -72,7 +96,7 @@ def test_at_most_sixty_series_a_job():
 
 def test_every_job_metric_of_the_contract_is_exported():
     text = page([record(status=STATUS | {"progress": STATUS["progress"] | {"samplesPerSecond": 1.0}})])
-    assert not [metric for metric in names.JobMetric if f"\n{metric}{{" not in f"\n{text}"]
+    assert not [metric for metric in names.JobMetric if not re.search(rf"^{metric}(_bucket)?{{", text, re.MULTILINE)]
 
 
 def test_every_metric_of_the_operator_is_exported_and_two_operators_do_not_collide():

@@ -154,8 +154,14 @@ class Agent(ElasticAgent):
             self._say_goodbye()
             raise
         finally:
-            stop_ranks(self._tools.zygote, self._ranks)
+            self._stop_ranks()
             self.meeting.shutdown()
+
+    def _stop_ranks(self) -> None:
+        if self._ranks:
+            stop_ranks(self._tools.zygote, self._ranks)
+            self._ranks = []
+            self._tools.board.training.left()
 
     def _say_goodbye(self) -> None:
         """Have the others end this round by our leaving, before their ranks fail and it looks like an error."""
@@ -185,6 +191,7 @@ class Agent(ElasticAgent):
         tools.logs.prune()
         assert info.bootstrap_store_info is not None
         self._start_ranks(round, info.bootstrap_store_info.master_addr, info.bootstrap_store_info.master_port)
+        board.training.started()
         tools.backoff.begin(time.monotonic())
         board.set(self._incarnation, state=LauncherState.TRAINING)
         self.get_worker_group().state = WorkerState.HEALTHY
@@ -250,6 +257,6 @@ class Agent(ElasticAgent):
                 tools.on_failure(failure, trace)
         elif change is Change.RELEASED:
             self.meeting.open_next(round.number, "")
-        stop_ranks(tools.zygote, self._ranks)
+        self._stop_ranks()
         tools.board.set(self._incarnation, state=LauncherState.MEETING)
         self.pause(tools.backoff.next_pause(time.monotonic()))

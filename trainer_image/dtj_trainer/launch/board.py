@@ -108,4 +108,5 @@ class Board:
                 failures=tuple(self._failures),
                 progress=self.training.progress(),
                 reports=self.training.reports,
+                clock=self.training.clock(),
             )

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dtj_api.names import TrainMetric
-from dtj_api.wire import Progress
+from dtj_api.wire import Clock, Progress
+from dtj_trainer.launch.round_clock import RoundClock
 
 RATE_WINDOW = 30.0
 """Seconds over which tokens/s and samples/s are taken."""
@@ -71,21 +72,39 @@ class Training:
         self._global: dict[int, int] = {}
         self._done: dict[int, dict[str, float]] = {}
         self._points: dict[int, deque[tuple[float, float, float]]] = {}
+        self._clock = RoundClock()
         self.reports = False
 
     def begin_round(self, ranks: dict[int, int]) -> None:
         """New processes run: local rank to global rank. The phase and the step of the old ones are past."""
         with self._lock:
+            self._clock.formed(time.time())
             self._global = ranks
             self._done = {}
             self._points = {}
             self._progress = {local: replace(p, phase="", step=None) for local, p in self._progress.items()}
+
+    def started(self) -> None:
+        """The processes of the round have been forked."""
+        with self._lock:
+            self._clock.started(time.time())
+
+    def left(self) -> None:
+        """The processes of the round are gone."""
+        with self._lock:
+            self._clock.left(time.time())
+
+    def clock(self) -> Clock:
+        """How the present round came to be."""
+        with self._lock:
+            return self._clock.clock
 
     def take(self, local_rank: int, said: dict[str, Any]) -> None:
         """Take what a rank said; fields of a wrong type are ignored."""
         numbers = {k: value for k, v in said.items() if (value := _number(v)) is not None}
         now = time.time()
         with self._lock:
+            self._clock.take(local_rank, said, now)
             series = self._ranks.setdefault(local_rank, RankSeries())
             for name, metric in GAUGES.items():
                 if name in numbers:

@@ -1,0 +1,55 @@
+"""When each part of a restart was over, as the launcher sees it."""
+
+import pytest
+
+from dtj_api.wire import Clock
+from dtj_trainer.launch.round_clock import RoundClock
+
+HELLO_STEP = {"type": "report", "step": 58.0}
+
+
+def clock_of(*said, left=None):
+    clock = RoundClock()
+    if left is not None:
+        clock.formed(1.0)
+        clock.take(0, {"type": "report", "step": 57.0}, 2.0)
+        clock.left(left)
+    clock.formed(10.0)
+    clock.started(11.0)
+    for at, (local_rank, message) in enumerate(said, start=12):
+        clock.take(local_rank, message, float(at))
+    return clock.clock
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([], {}),
+        ([(0, HELLO_STEP)], {"spoke_at": 12.0, "first_step_at": 12.0, "restored_step": 57}),
+        ([(0, HELLO_STEP), (1, {"type": "report", "step": 90})],
+         {"spoke_at": 12.0, "first_step_at": 12.0, "restored_step": 57}),
+        ([(0, {"type": "restored", "step": 50}), (0, HELLO_STEP)],
+         {"spoke_at": 12.0, "restored_step": 50, "first_step_at": 13.0}),
+        ([(0, {"type": "phase", "phase": "restore"}), (1, {"type": "phase", "phase": "restore"}),
+          (0, {"type": "phase", "phase": "train"}), (1, {"type": "phase", "phase": ""})],
+         {"spoke_at": 12.0, "restored_at": 15.0}),
+        ([(0, {"type": "phase", "phase": "train"})], {"spoke_at": 12.0}),
+        ([(0, {"type": "report", "step": "nan"}), (0, {"type": "restored", "step": True})], {"spoke_at": 12.0}),
+    ],
+)  # fmt: skip
+def test_what_ranks_say_sets_the_clock(said, expected):
+    assert clock_of(*said) == Clock(formed_at=10.0, started_at=11.0, **expected)
+
+
+def test_a_round_remembers_the_step_of_the_one_before():
+    assert clock_of(left=3.0) == Clock(left_at=3.0, step_before=57, formed_at=10.0, started_at=11.0)
+
+
+def test_a_round_without_a_step_does_not_forget_the_last_one():
+    clock = RoundClock()
+    for step in (57.0, None):
+        clock.formed(1.0)
+        if step:
+            clock.take(0, {"type": "report", "step": step}, 2.0)
+    clock.formed(3.0)
+    assert clock.clock.step_before == 57
