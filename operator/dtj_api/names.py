@@ -180,6 +180,8 @@ class Reason(StrEnum):
     RESUMED = "Resumed"
     COMPLETED = "Completed"
     BUDGET_SPENT = "BudgetSpent"
+    CRASH_LOOP = "CrashLoop"
+    FAILURE_RULE = "FailureRule"
     USER_ERROR = "UserError"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     START_TIMEOUT = "StartTimeout"

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from .base import IMMUTABLE, ApiModel, DnsName, Rule, rules, with_rules
 from .checkpoint import Checkpoint
+from .failure_policy import FailurePolicy
 from .names import OPERATOR
 from .network import Network
 from .scalars import Duration, at_least
@@ -116,37 +117,6 @@ class Rendezvous(ApiModel):
     """Heartbeats missed in a row after which the others leave a worker behind."""
     last_call: Annotated[Duration, *at_least("0s")] = Duration(1)
     """How long a round that has enough workers waits for more."""
-
-
-BACKOFF_ORDER = "initial is above max; lower initial or raise max"
-
-
-class Backoff(ApiModel):
-    """The pause before a restart, doubled with each one: of a pod with each charged restart in the window, of processes
-    in their pods with each round in a row that ended within seconds, the first one apart."""
-
-    model_config = with_rules(Rule("duration(self.initial) <= duration(self.max)", BACKOFF_ORDER, ".initial"))
-
-    initial: Duration = Duration(1)
-    """The first pause. Pods that run keep to the value that they were made with."""
-    max: Duration = Duration(300)
-    """The longest pause. Likewise."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.initial > self.max:
-            raise ValueError(BACKOFF_ORDER)
-        return self
-
-
-class FailurePolicy(ApiModel):
-    """What happens when ranks or pods fail."""
-
-    max_restarts: Annotated[int, Field(ge=0, le=100_000)] = 10
-    """Restarts charged to the user within the window before the job is Failed. Infrastructure faults are excused."""
-    window: Annotated[Duration, *at_least("1s")] = Duration(3600)
-    """Restarts older than this no longer count against maxRestarts."""
-    backoff: Backoff = Backoff()
 
 
 class Schedule(ApiModel):

@@ -112,6 +112,19 @@ class KnownPod(StatusModel):
     """The incarnation that it was created in."""
 
 
+class CrashLoopStatus(StatusModel):
+    """How often the last failure of a rank has repeated itself."""
+
+    step: int | None = None
+    """The last step before it."""
+    same_step: int = 0
+    """Failures in a row after that step."""
+    error: Annotated[str, Field(max_length=1024)] = ""
+    """The user's error that it was, or empty."""
+    same_error: int = 0
+    """How often in a row."""
+
+
 class Interruption(StatusModel):
     """Training stands still, and has not made a step since."""
 
@@ -194,6 +207,7 @@ class JobStatus(StatusModel):
     create_after: Timestamp | None = None
     """No lost pod is replaced before this: the back-off of `failurePolicy.backoff`."""
     restarts: Restarts = Restarts()
+    crash_loop: CrashLoopStatus = CrashLoopStatus()
     interruption: Interruption | None = None
     """What training has not recovered from yet."""
     recoveries: Annotated[tuple[Recovery, ...], Field(max_length=10)] = ()

@@ -90,6 +90,8 @@ class Failure:
     """The last lines of the rank's output, at most 20 lines and 2 KiB."""
     user_error: bool
     """An exception of the user's code: never a signal, OSError, connection, c10d or CUDA device error."""
+    step: int | None = None
+    """The last step that a rank of this pod reported in the round."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dtj_api.wire import Save
 
 from .actions import SendSave
 from .draft import Draft
-from .failure_policy import count
+from .failure_policy import Fault, count
 from .rounds import count_before_they_leave
 
 SAVE_PATIENCE = 120.0
@@ -38,7 +38,7 @@ def resize(draft: Draft) -> None:
     if _saved(draft):
         before = len(draft.status.members)
         message = f"from {before} to {len(target)} workers"
-        count(draft, Cause.RESIZE, message, charged=False, at=draft.now)
+        count(draft, Fault(Cause.RESIZE, message, draft.now), first=False)
         _regroup(draft, target)
         draft.set(phase=Phase.RESIZING)
         draft.tell("Normal", Reason.RESIZED, message)

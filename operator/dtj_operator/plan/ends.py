@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dtj_api.names import EXCUSED_CAUSES, Cause, ExitCode
+from dtj_api.names import Cause, ExitCode
 from dtj_operator.observe.view import NodeView, PodView
 
 NODE_TOLERANCE = 30.0
@@ -31,6 +31,8 @@ class End:
     message: str
     exit_code: int | None = None
     """Of the main container, where it ran."""
+    signal: int = 0
+    """That ended it; 0: none, or nobody knows."""
     ran: bool = True
     """The main container ran at all."""
     since: float | None = None
@@ -42,9 +44,9 @@ class End:
         return self.at if self.since is None else self.since
 
     @property
-    def excused(self) -> bool:
-        """Whether the infrastructure did it."""
-        return self.cause in EXCUSED_CAUSES
+    def status(self) -> int | None:
+        """The signal with a minus, else the exit code."""
+        return -self.signal or self.exit_code
 
 
 def exit_code(pod: PodView) -> int | None:
@@ -87,7 +89,8 @@ def _ended(pod: PodView, now: float) -> End:
     said = pod.terminated
     at = said.finished_at if said is not None and said.finished_at is not None else now
     message = (said.message if said is not None else "") or pod.message or _in_words(pod, code)
-    return End(_cause(pod, code), at, message.strip(), code, ran=said is not None)
+    signal = said.signal if said is not None else 0
+    return End(_cause(pod, code), at, message.strip(), code, signal, ran=said is not None)
 
 
 def _cause(pod: PodView, code: int | None) -> Cause:

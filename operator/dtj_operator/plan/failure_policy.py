@@ -7,6 +7,9 @@ the evidence is used up.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from dtj_api.failure_policy import Action
 from dtj_api.names import EXCUSED_CAUSES, Cause, ExitCode, Reason
 from dtj_api.scalars import Timestamp
 
@@ -19,18 +22,50 @@ NEVER_RAN_PAUSE = 5.0
 _TEXT = 4096
 
 
-def count(draft: Draft, cause: Cause, message: str, *, charged: bool, at: float, node: str = "") -> None:
+@dataclass(frozen=True)
+class Fault:
+    """Something that costs a restart."""
+
+    cause: Cause
+    message: str
+    at: float
+    """When training was lost by it."""
+    node: str = ""
+    exit_code: int | None = None
+    """Negative: the signal."""
+    error: str = ""
+    """What `onMessage` is asked about; empty: the message."""
+
+
+def count(draft: Draft, fault: Fault, *, first: bool) -> bool:
     """Count one restart, and start the recovery clock.
 
     Args:
-        charged: whether it may spend the user's budget; an excused cause never does.
-        at: when training was lost by it.
-        node: where.
+        first: no consequence of another one, so that the user's rules speak of it and it may spend the budget.
+
+    Returns:
+        Whether it was charged.
     """
-    interrupt(draft, cause, at, node)
+    interrupt(draft, fault.cause, fault.at, fault.node)
+    charged = first and _charged(draft, fault)
+    _add(draft, fault.cause, fault.message, charged)
+    return charged
+
+
+def _charged(draft: Draft, fault: Fault) -> bool:
+    """What the first rule that matches says, else whether the user is to blame."""
+    for number, rule in enumerate(draft.spec.failure_policy.rules):
+        if rule.matches(fault.cause, fault.exit_code, fault.error or fault.message):
+            if rule.action is Action.FAIL:
+                text = f"failurePolicy.rules[{number}] says that this ends the job: {fault.message}"
+                draft.fatal = draft.fatal or (Reason.FAILURE_RULE, text)
+            return rule.action is not Action.RESTART_EXCUSED
+    return fault.cause not in EXCUSED_CAUSES
+
+
+def _add(draft: Draft, cause: Cause, message: str, charged: bool) -> None:
     policy = draft.spec.failure_policy
     old = draft.status.restarts
-    charged = charged and cause not in EXCUSED_CAUSES
     recent = (*old.recent, Timestamp(draft.now)) if charged else old.recent
     in_window = tuple(at for at in recent if at > draft.now - policy.window)
     restarts = old.model_copy(
@@ -47,10 +82,10 @@ def count(draft: Draft, cause: Cause, message: str, *, charged: bool, at: float,
 
 
 def pause(draft: Draft, end: End, *, charged: bool) -> None:
-    """Set when the lost pod may be replaced: at once after what the infrastructure did, later and later otherwise."""
+    """Set when the lost pod may be replaced: at once after what is not charged, later and later otherwise."""
     backoff = draft.spec.failure_policy.backoff
     seconds = 0.0
-    if charged and not end.excused:
+    if charged:
         times = min(len(draft.status.restarts.recent), 32)
         seconds = min(backoff.max, backoff.initial * 2.0 ** max(0, times - 1))
     elif not end.ran:

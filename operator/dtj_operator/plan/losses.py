@@ -16,7 +16,7 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 
 from .draft import Draft
 from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
-from .failure_policy import count, note_fatal, pause
+from .failure_policy import Fault, count, note_fatal, pause
 from .rounds import uncounted, write_off
 from .unreached import in_a_row, unreached
 
@@ -44,9 +44,9 @@ def count_losses(draft: Draft) -> None:
     for place, loss in enumerate(losses):
         # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
         aftermath = not draft.met and loss.incarnation < draft.status.incarnation
-        charged = place == 0 and not aftermath
         message = f"pod {loss.name} is lost ({loss.end.cause}): {loss.end.message}"
-        count(draft, loss.end.cause, message, charged=charged, at=loss.end.began, node=loss.node)
+        fault = Fault(loss.end.cause, message, loss.end.began, loss.node, loss.end.status, loss.end.message)
+        charged = count(draft, fault, first=place == 0 and not aftermath)
         pause(draft, loss.end, charged=charged)
         note_fatal(draft, loss.end, loss.name)
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST

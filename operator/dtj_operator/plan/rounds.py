@@ -15,8 +15,9 @@ from dtj_api.names import Cause, ExitCode, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import Failure
 
+from .crash_loop import note_repetition
 from .draft import Draft
-from .failure_policy import count
+from .failure_policy import Fault, count
 
 _Ended = tuple[int, int]
 """Incarnation and round."""
@@ -68,7 +69,10 @@ def _waiting(draft: Draft) -> dict[_Ended, tuple[int, Failure]]:
 def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
     pod = draft.workers[index]
     message = describe(pod.name, first)
-    count(draft, _cause(first), message, charged=True, at=first.at, node=pod.node)
+    error = f"{first.message}\n{first.log_tail}"
+    fault = Fault(_cause(first), message, first.at, pod.node, first.exit_code, error)
+    if count(draft, fault, first=True):
+        note_repetition(draft, ended, first, message)
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
     draft.tell("Warning", Reason.RANK_FAILED, message)
     draft.trouble = (Reason.RANK_FAILED, message)

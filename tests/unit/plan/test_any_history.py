@@ -34,7 +34,8 @@ class AnyHistory(RuleBasedStateMachine):
         workers: dict[str, Any] = {"replicas": replicas}
         if elastic:
             workers["minReplicas"] = 1
-        spec = a_spec(workers=workers, failurePolicy={"maxRestarts": 1000}, checkpoint={"volume": {"claimName": "c"}})
+        patient = {"maxRestarts": 1000, "crashLoop": {"sameStep": 0, "sameError": 0}}
+        spec = a_spec(workers=workers, failurePolicy=patient, checkpoint={"volume": {"claimName": "c"}})
         self.world = World(spec, steps=30)
 
     # --- the operator -----------------------------------------------------------------------------------------------

@@ -187,7 +187,11 @@ def test_what_happens_right_after_a_rank_died_neither_hides_nor_doubles_it(fault
 def test_the_budget_is_spent_by_the_failure_after_the_last_allowed_one(fault, allowed: int) -> None:
     spec = a_spec(
         workers={"replicas": 2},
-        failurePolicy={"maxRestarts": allowed, "backoff": {"initial": "1s", "max": "1s"}},
+        failurePolicy={
+            "maxRestarts": allowed,
+            "backoff": {"initial": "1s", "max": "1s"},
+            "crashLoop": {"sameError": 0},
+        },
     )
     world = World(spec, steps=10**6)
     for number in range(allowed):

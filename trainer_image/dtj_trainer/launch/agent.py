@@ -11,7 +11,7 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -252,6 +252,7 @@ class Agent(ElasticAgent):
         if change is Change.FAILED:
             # A rank of ours may have failed only because a peer did: whoever opens the next round was first.
             failure, trace = failure_of(self._incarnation, round.number, self._ranks, self._error_file)
+            failure = replace(failure, step=tools.board.training.step())
             if self.meeting.open_next(round.number, encode(failure).decode()):
                 tools.board.fail(failure)
                 tools.on_failure(failure, trace)

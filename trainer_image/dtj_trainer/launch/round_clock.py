@@ -14,7 +14,8 @@ class RoundClock:
     def __init__(self) -> None:
         self._left_at: float | None = None
         self._step_before: int | None = None
-        self._step: int | None = None
+        self.step: int | None = None
+        """The last step that was reported in the present round."""
         self._restoring: set[int] = set()
         self.clock = Clock()
 
@@ -24,9 +25,9 @@ class RoundClock:
 
     def formed(self, now: float) -> None:
         """A new round has formed."""
-        if self._step is not None:
-            self._step_before = self._step
-        self._step = None
+        if self.step is not None:
+            self._step_before = self.step
+        self.step = None
         self._restoring = set()
         self.clock = Clock(left_at=self._left_at, formed_at=now, step_before=self._step_before)
 
@@ -51,7 +52,7 @@ class RoundClock:
             self._report(int(step), now)
 
     def _report(self, step: int, now: float) -> None:
-        self._step = step if self._step is None else max(step, self._step)
+        self.step = step if self.step is None else max(step, self.step)
         if self.clock.first_step_at is None:
             restored = self.clock.restored_step
             self.clock = replace(

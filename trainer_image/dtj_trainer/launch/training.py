@@ -94,6 +94,11 @@ class Training:
         with self._lock:
             self._clock.left(time.time())
 
+    def step(self) -> int | None:
+        """The last step that was reported in the present round."""
+        with self._lock:
+            return self._clock.step
+
     def clock(self) -> Clock:
         """How the present round came to be."""
         with self._lock:

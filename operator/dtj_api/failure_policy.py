@@ -1,0 +1,118 @@
+"""`spec.failurePolicy`: what happens when ranks or pods fail, and what it may cost."""
+
+from __future__ import annotations
+
+import signal
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .base import ApiModel, Rule, with_rules
+from .names import Cause
+from .scalars import Duration, at_least
+
+BACKOFF_ORDER = "initial is above max; lower initial or raise max"
+SOME_MATCH = "needs at least one of onExitCodes, onSignals, onReasons and onMessage"
+_BY_SIGNAL = 128
+"""What shells and container runtimes add to the number of a signal to make an exit code of it."""
+Signal = Literal[
+    "SIGABRT", "SIGBUS", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTERM",
+    "SIGTRAP", "SIGXCPU",
+]  # fmt: skip
+
+
+class Action(StrEnum):
+    """What follows a failure."""
+
+    RESTART = "Restart"
+    """Training goes on from the last checkpoint, and the restart is charged to maxRestarts."""
+    RESTART_EXCUSED = "RestartExcused"
+    """The same, and nothing is charged."""
+    FAIL = "Fail"
+    """The job is Failed at once."""
+
+
+class Backoff(ApiModel):
+    """The pause before a restart, doubled with each one: of a pod with each charged restart in the window, of processes
+    in their pods with each round in a row that ended within seconds, the first one apart."""
+
+    model_config = with_rules(Rule("duration(self.initial) <= duration(self.max)", BACKOFF_ORDER, ".initial"))
+
+    initial: Duration = Duration(1)
+    """The first pause. Pods that run keep to the value that they were made with."""
+    max: Duration = Duration(300)
+    """The longest pause. Likewise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.initial > self.max:
+            raise ValueError(BACKOFF_ORDER)
+        return self
+
+
+class FailureRule(ApiModel):
+    """What to do about failures of one kind. All that is given must match."""
+
+    model_config = with_rules(
+        Rule("has(self.onExitCodes) || has(self.onSignals) || has(self.onReasons) || has(self.onMessage)", SOME_MATCH)
+    )
+
+    on_exit_codes: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=1, max_length=255)] | None = (
+        None
+    )
+    """Exit code of the rank, or of the pod where no rank could say one. That of a signal is 128 + its number."""
+    on_signals: Annotated[list[Signal], Field(min_length=1, max_length=13)] | None = None
+    """Signal that ended the rank or the pod's container."""
+    on_reasons: Annotated[list[Annotated[Cause, Field(strict=False)]], Field(min_length=1, max_length=20)] | None = None
+    """Causes, as in `status.restarts.byCause`."""
+    on_message: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Pattern for the whole error text, where `*` is any text and `?` one character: `*CUDA out of memory*`."""
+    action: Annotated[Action, Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not any((self.on_exit_codes, self.on_signals, self.on_reasons, self.on_message)):
+            raise ValueError(SOME_MATCH)
+        return self
+
+    def matches(self, cause: Cause, exit_code: int | None, message: str) -> bool:
+        """Whether this rule is meant.
+
+        Args:
+            cause: of the failure.
+            exit_code: negative for a signal; None where nothing ran or nobody knows.
+            message: the error in words.
+        """
+        code = -exit_code + _BY_SIGNAL if exit_code is not None and exit_code < 0 else exit_code
+        return (
+            (self.on_exit_codes is None or code in self.on_exit_codes)
+            and (self.on_signals is None or code in [_BY_SIGNAL + signal.Signals[name] for name in self.on_signals])
+            and (self.on_reasons is None or cause in self.on_reasons)
+            and (self.on_message is None or fnmatchcase(message, self.on_message))
+        )
+
+
+class CrashLoop(ApiModel):
+    """When failures that repeat themselves end the job, whatever is left of maxRestarts. 0: never."""
+
+    same_step: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Failures of ranks in a row after the same step."""
+    same_error: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Exceptions of the user's code in a row with the same text, after the same step where steps are reported. Never counted: signals, OSError, and errors of
+    connections, collectives and CUDA devices."""
+
+
+class FailurePolicy(ApiModel):
+    """What happens when ranks or pods fail."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=100_000)] = 10
+    """Restarts charged to the user within the window before the job is Failed. Infrastructure faults are excused."""
+    window: Annotated[Duration, *at_least("1s")] = Duration(3600)
+    """Restarts older than this no longer count against maxRestarts."""
+    backoff: Backoff = Backoff()
+    rules: Annotated[list[FailureRule], Field(max_length=32)] = Field(default_factory=list)
+    """The first one that matches decides; where none does, what the infrastructure did is RestartExcused and all else
+    Restart. What follows from another failure is no failure of its own."""
+    crash_loop: CrashLoop = CrashLoop()

@@ -1,0 +1,56 @@
+"""`spec.failurePolicy.crashLoop`: what fails again and again in the same way is not worth another restart.
+
+Two signs: the ranks never get past one step, or the user's code raises the same error. Neither spends hours of GPUs
+until maxRestarts is reached.
+"""
+
+from __future__ import annotations
+
+from dtj_api.names import Reason
+from dtj_api.status import CrashLoopStatus
+from dtj_api.wire import Failure
+
+from .draft import Draft
+
+_TEXT = 1024
+
+
+def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, message: str) -> None:
+    """Compare a charged failure with the one before it, and give the job up when they are too many.
+
+    Args:
+        ended: incarnation and round that it ended.
+        failure: the first one of that round.
+        message: the failure in words, with the end of its log.
+    """
+    old, limits = draft.status.crash_loop, draft.spec.failure_policy.crash_loop
+    step, error = _step(draft, ended, failure), failure.message[:_TEXT] if failure.user_error else ""
+    new = CrashLoopStatus(
+        step=step,
+        same_step=(old.same_step if step == old.step else 0) + 1 if step is not None else 0,
+        error=error,
+        # The same words after another step may be another matter: training did get further.
+        same_error=(old.same_error if (error, step) == (old.error, old.step) else 0) + 1 if error else 0,
+    )
+    draft.set(crash_loop=new)
+    if limits.same_error and new.same_error >= limits.same_error:
+        text = f"the same error came {new.same_error} times in a row, and a restart does not help: {message}"
+        draft.fatal = draft.fatal or (Reason.USER_ERROR, text)
+    elif limits.same_step and new.same_step >= limits.same_step:
+        text = f"the ranks failed {new.same_step} times in a row after step {step}; the last time: {message}"
+        draft.fatal = draft.fatal or (Reason.CRASH_LOOP, text)
+
+
+def _step(draft: Draft, ended: tuple[int, int], failure: Failure) -> int | None:
+    """The last step before the failure: often rank 0 alone reports steps, and another one failed."""
+    if failure.step is not None:
+        return failure.step
+    known = [
+        report.clock.step_before
+        for index in draft.workers
+        if (report := draft.report(index)) is not None
+        and (report.incarnation, report.round) > ended
+        and report.clock.left_at is not None
+        and report.clock.left_at >= failure.at
+    ]
+    return max((step for step in known if step is not None), default=None)

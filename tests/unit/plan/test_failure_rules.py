@@ -1,0 +1,147 @@
+"""The user's own rules about failures, and what repeats itself too often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plan_jobs import NOW, a_failure, a_job, a_pod, failed
+
+from dtj_api.names import Condition, Phase, Reason
+from dtj_api.status import CrashLoopStatus
+from dtj_api.wire import Clock
+from dtj_operator.plan import Plan, plan
+
+
+def _ended_by(failure: dict[str, Any], clock: Clock | None = None, **policy: Any):
+    """Two workers; a rank of worker 1 failed, and the next round has formed."""
+    job = a_job().replicas(2).running().spec(failurePolicy=policy)
+    job.says(0, round=2, clock=clock or Clock())
+    return job.says(1, round=2, failures=(a_failure(at=NOW - 2, **failure),))
+
+
+def _condition(made: Plan) -> tuple[str, str]:
+    found = made.status.condition(Condition.FAILED)
+    assert found is not None
+    return found.reason, found.message
+
+
+SEGFAULT = {"exit_code": -11}
+OUT_OF_GPU = {"exit_code": 1, "message": "OutOfMemoryError: CUDA out of memory", "log_tail": "Tried to allocate 2 GiB"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "rules", "counted", "fails"),
+    [
+        (SEGFAULT, [], 1, False),
+        (SEGFAULT, [{"onSignals": ["SIGSEGV"], "action": "Fail"}], 1, True),
+        (SEGFAULT, [{"onSignals": ["SIGKILL"], "action": "Fail"}], 1, False),
+        (SEGFAULT, [{"onExitCodes": [139], "action": "RestartExcused"}], 0, False),
+        (SEGFAULT, [{"onExitCodes": [11], "action": "Fail"}], 1, False),
+        (SEGFAULT, [{"onReasons": ["ProcessSignal"], "action": "RestartExcused"}], 0, False),
+        (OUT_OF_GPU, [{"onExitCodes": [1, 2], "action": "Fail"}], 1, True),
+        (OUT_OF_GPU, [{"onMessage": "*CUDA out of memory*", "action": "Fail"}], 1, True),
+        (OUT_OF_GPU, [{"onMessage": "*allocate ? GiB", "action": "RestartExcused"}], 0, False),
+        (OUT_OF_GPU, [{"onMessage": "CUDA out of memory", "action": "Fail"}], 1, False),
+        # All that a rule names must match, and the first rule that does decides.
+        (OUT_OF_GPU, [{"onMessage": "*CUDA*", "onExitCodes": [2], "action": "Fail"}], 1, False),
+        (OUT_OF_GPU, [{"onExitCodes": [1], "action": "RestartExcused"}, {"onMessage": "*", "action": "Fail"}], 0, False),
+    ],
+)  # fmt: skip
+def test_the_first_rule_that_matches_decides(failure, rules, counted: int, fails: bool) -> None:
+    made = plan(_ended_by(failure, rules=rules).view())
+    assert made.status.restarts.counted == counted
+    assert made.status.restarts.excused == 1 - counted
+    assert (made.status.phase == Phase.FAILED) == fails
+    if fails:
+        reason, message = _condition(made)
+        assert reason == Reason.FAILURE_RULE
+        assert message.startswith("failurePolicy.rules[0] says that this ends the job: rank 0 on ner-worker-0001")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rules", "counted", "fails"),
+    [
+        ({"disruption": "EvictionByEvictionAPI"}, [], 0, False),
+        ({"disruption": "EvictionByEvictionAPI"}, [{"onReasons": ["PodEvicted"], "action": "Restart"}], 1, False),
+        ({"disruption": "EvictionByEvictionAPI"}, [{"onReasons": ["PodEvicted"], "action": "Fail"}], 1, True),
+        ({}, [{"onExitCodes": [137], "action": "RestartExcused"}], 0, False),
+        ({}, [{"onSignals": ["SIGKILL"], "action": "RestartExcused"}], 0, False),
+    ],
+)
+def test_rules_speak_of_pods_too(fields, rules, counted: int, fails: bool) -> None:
+    job = a_job().replicas(2).running().spec(failurePolicy={"rules": rules})
+    made = plan(job.pod(failed(a_pod(1), 137, **fields)).view())
+    assert made.status.restarts.counted == counted
+    assert (made.status.phase == Phase.FAILED) == fails
+
+
+def test_what_follows_from_another_failure_is_no_failure_of_its_own() -> None:
+    job = a_job().replicas(2).running()
+    job.spec(failurePolicy={"rules": [{"onExitCodes": [1], "action": "Fail"}]})
+    job.pod(failed(a_pod(0), 137, at=NOW - 5, disruption="EvictionByEvictionAPI")).pod(failed(a_pod(1), 1, at=NOW - 4))
+    made = plan(job.view())
+    assert made.status.phase != Phase.FAILED
+    assert made.status.restarts.counted == 0
+
+
+USER_ERROR = {"exit_code": 1, "message": "ValueError: boom", "user_error": True, "log_tail": "line 7, in loss"}
+
+
+def test_the_same_error_of_the_users_twice_in_a_row_ends_the_job_with_its_traceback() -> None:
+    first = plan(_ended_by(USER_ERROR).view())
+    assert first.status.crash_loop == CrashLoopStatus(error="ValueError: boom", same_error=1)
+    assert first.status.phase != Phase.FAILED
+    second = plan(_ended_by(USER_ERROR).status(crash_loop=first.status.crash_loop).view())
+    reason, message = _condition(second)
+    assert reason == Reason.USER_ERROR
+    assert message.startswith("the same error came 2 times in a row, and a restart does not help: rank 0")
+    assert message.endswith("ValueError: boom\nline 7, in loss")
+
+
+@pytest.mark.parametrize(
+    ("failure", "before", "after"),
+    [
+        # Another error, no error of the user's, or one that is nobody's fault: the row ends.
+        (USER_ERROR | {"message": "KeyError: 3"}, CrashLoopStatus(error="ValueError: boom", same_error=1), (0, 1)),
+        (USER_ERROR | {"step": 9}, CrashLoopStatus(step=8, error="ValueError: boom", same_error=1), (1, 1)),
+        (USER_ERROR | {"user_error": False}, CrashLoopStatus(error="ValueError: boom", same_error=1), (0, 0)),
+        (SEGFAULT | {"step": 57}, CrashLoopStatus(), (1, 0)),
+        (SEGFAULT | {"step": 57}, CrashLoopStatus(step=57, same_step=1), (2, 0)),
+        (SEGFAULT | {"step": 57}, CrashLoopStatus(step=58, same_step=2), (1, 0)),
+        (SEGFAULT, CrashLoopStatus(), (0, 0)),
+    ],
+)
+def test_a_row_is_of_failures_that_are_alike(failure, before: CrashLoopStatus, after: tuple[int, int]) -> None:
+    made = plan(_ended_by(failure).status(crash_loop=before).view())
+    assert (made.status.crash_loop.same_step, made.status.crash_loop.same_error) == after
+    assert made.status.phase != Phase.FAILED
+
+
+def test_ranks_that_never_get_past_a_step_are_given_up() -> None:
+    before = CrashLoopStatus(step=57, same_step=2)
+    made = plan(_ended_by(SEGFAULT | {"step": 57}).status(crash_loop=before).view())
+    reason, message = _condition(made)
+    assert reason == Reason.CRASH_LOOP
+    assert message.startswith("the ranks failed 3 times in a row after step 57; the last time: rank 0 on")
+
+
+def test_the_step_is_known_from_another_pod_when_only_rank_0_reports() -> None:
+    made = plan(_ended_by(SEGFAULT, Clock(left_at=NOW - 1.9, step_before=57)).view())
+    assert (made.status.crash_loop.step, made.status.crash_loop.same_step) == (57, 1)
+
+
+@pytest.mark.parametrize("crash_loop", [{"sameStep": 0, "sameError": 0}, {"sameStep": 5, "sameError": 5}])
+def test_limits_can_be_raised_and_switched_off(crash_loop) -> None:
+    before = CrashLoopStatus(step=57, same_step=3, error="ValueError: boom", same_error=3)
+    made = plan(_ended_by(USER_ERROR | {"step": 57}, crashLoop=crash_loop).status(crash_loop=before).view())
+    assert made.status.phase != Phase.FAILED
+    assert (made.status.crash_loop.same_step, made.status.crash_loop.same_error) == (4, 4)
+
+
+def test_an_excused_failure_is_in_no_row() -> None:
+    rules = [{"onSignals": ["SIGSEGV"], "action": "RestartExcused"}]
+    before = CrashLoopStatus(step=57, same_step=2)
+    made = plan(_ended_by(SEGFAULT | {"step": 57}, rules=rules).status(crash_loop=before).view())
+    assert made.status.crash_loop == before
+    assert made.status.phase != Phase.FAILED
