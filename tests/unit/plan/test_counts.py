@@ -120,7 +120,7 @@ def _settle(world: World) -> None:
 @settings(max_examples=80, deadline=None)
 @given(faults=st.lists(st.tuples(st.sampled_from(list(FAULTS)), INTERRUPTIONS), min_size=1, max_size=4))
 def test_each_fault_is_counted_once(faults: list) -> None:
-    policy = {"maxRestarts": 100, "backoff": {"initial": "1s", "max": "2s"}}
+    policy = {"maxRestarts": 100, "backoff": {"initial": "1s", "max": "2s"}, "crashLoop": {"sameError": 0}}
     volume = {"volume": {"claimName": "data"}}
     spec = a_spec(workers={"replicas": 5, "minReplicas": 1}, failurePolicy=policy, checkpoint=volume)
     world = World(spec, steps=10**6)
