@@ -7,13 +7,14 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from .base import ApiModel, Rule, with_rules
+from .base import ApiModel, Rule, rules, with_rules
 from .names import Cause
-from .scalars import Duration, at_least
+from .scalars import DURATION_LENGTH, DURATION_PATTERN, Duration, at_least
 
 BACKOFF_ORDER = "initial is above max; lower initial or raise max"
+STEP_TIMEOUT = "must be `auto` or a duration of 1s or more"
 SOME_MATCH = "needs at least one of onExitCodes, onSignals, onReasons and onMessage"
 _BY_SIGNAL = 128
 """What shells and container runtimes add to the number of a signal to make an exit code of it."""
@@ -21,6 +22,12 @@ Signal = Literal[
     "SIGABRT", "SIGBUS", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTERM",
     "SIGTRAP", "SIGXCPU",
 ]  # fmt: skip
+
+
+def _auto_or_duration(value: str) -> str:
+    if value != "auto" and Duration.parse(value) < 1:
+        raise ValueError(STEP_TIMEOUT)
+    return value
 
 
 class Action(StrEnum):
@@ -100,8 +107,35 @@ class CrashLoop(ApiModel):
     same_step: Annotated[int, Field(ge=0, le=1000)] = 3
     """Failures of ranks in a row after the same step."""
     same_error: Annotated[int, Field(ge=0, le=1000)] = 2
-    """Exceptions of the user's code in a row with the same text, after the same step where steps are reported. Never counted: signals, OSError, and errors of
-    connections, collectives and CUDA devices."""
+    """Exceptions of the user's code in a row with the same text, after the same step where steps are reported. Never
+    counted: signals, OSError, and errors of connections, collectives and CUDA devices."""
+
+
+class Hang(ApiModel):
+    """When ranks that make no step count as hung."""
+
+    step_timeout: Annotated[
+        str,
+        AfterValidator(_auto_or_duration),
+        Field(
+            pattern=f"^auto$|{DURATION_PATTERN}",
+            min_length=2,
+            max_length=DURATION_LENGTH,
+            json_schema_extra=rules(Rule("self == 'auto' || duration(self) >= duration('1s')", STEP_TIMEOUT)),
+        ),
+    ] = "auto"
+    """How long a step may take. `auto`: five times the longest of the last 64, at least 60 s, or 10 m for a script that
+    declares no phase (`dtj.phase`), which may evaluate between two steps. Phases other than training are not watched,
+    nor the first steps of a round. A duration holds from the first step on. Pods that run keep to the value that they
+    were made with."""
+    action: Literal["Restart", "None"] = "Restart"
+    """Restart: the stacks of all ranks are kept on the volume, and training goes on from the last checkpoint. None:
+    nothing is watched."""
+
+    @property
+    def seconds(self) -> Duration | None:
+        """How long a step may take; None: learned."""
+        return None if self.step_timeout == "auto" else Duration.parse(self.step_timeout)
 
 
 class FailurePolicy(ApiModel):
@@ -115,4 +149,5 @@ class FailurePolicy(ApiModel):
     rules: Annotated[list[FailureRule], Field(max_length=32)] = Field(default_factory=list)
     """The first one that matches decides; where none does, what the infrastructure did is RestartExcused and all else
     Restart. What follows from another failure is no failure of its own."""
+    hang: Hang = Hang()
     crash_loop: CrashLoop = CrashLoop()

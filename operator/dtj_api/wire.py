@@ -92,6 +92,8 @@ class Failure:
     """An exception of the user's code: never a signal, OSError, connection, c10d or CUDA device error."""
     step: int | None = None
     """The last step that a rank of this pod reported in the round."""
+    hang: bool = False
+    """The ranks made no step for too long and were ended; `message` says for how long, and where their stacks are."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ def a_failure(round_: int = 1, *, incarnation: int = 1, rank: int = 0, **fields:
         log_tail=fields.pop("log_tail", ""),
         user_error=fields.pop("user_error", False),
         step=fields.pop("step", None),
+        hang=fields.pop("hang", False),
     )
 
 

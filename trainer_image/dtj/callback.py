@@ -31,6 +31,8 @@ class TrainerCallback(transformers.TrainerCallback):
 
     def __init__(self) -> None:
         self._training = contextlib.ExitStack()
+        self._evaluation = contextlib.ExitStack()
+        self._evaluates = False
         self._tokens = 0.0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -69,6 +71,19 @@ class TrainerCallback(transformers.TrainerCallback):
                 lr=told.get("learning_rate"),
                 grad_norm=told.get("grad_norm"),
             )
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Say that it evaluates: steps may be waited for until it has done so."""
+        if not self._evaluates:
+            self._evaluates = True
+            self._evaluation.enter_context(phase("evaluate"))
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """See base class."""
+        self._evaluates = False
+        self._evaluation.close()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish what the Trainer has just saved."""

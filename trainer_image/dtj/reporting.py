@@ -52,7 +52,6 @@ def report(
     grad_norm: float | None = None,
     data_wait_seconds: float | None = None,
     step_seconds: float | None = None,
-    **more: float,
 ) -> None:
     """Say that a step is done. Call it on every rank or on rank 0 alone, after each step or after some.
 
@@ -69,7 +68,6 @@ def report(
         grad_norm: norm of the gradients before clipping.
         data_wait_seconds: that this step waited for its data.
         step_seconds: of this step; by default the time since the last report, per step.
-        **more: further numbers, which go to the launcher and are not shown by it.
     """
     global _last_report
     now = time.monotonic()
@@ -94,7 +92,7 @@ def report(
         "step_seconds": step_seconds,
         "memory": _memory(now),
     }
-    numbers = {name: float(value) for name, value in (more | said).items() if value is not None}
+    numbers = {name: float(value) for name, value in said.items() if value is not None}
     link.send({"type": "report", **_finite(numbers), **counts})
 
 
@@ -120,7 +118,10 @@ _phases: list[str] = []
 
 
 def done() -> None:
-    """Say that the training is complete; what follows (a test, an export) is no hang."""
+    """Say that the training is complete: no step is waited for any more, so what follows (a test, an export) is no hang.
+
+    Called on any rank; not needed where `report` was given `total_steps`, or the phase is declared.
+    """
     link.send({"type": "done"})
 
 

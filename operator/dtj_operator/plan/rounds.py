@@ -74,8 +74,9 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
     if count(draft, fault, first=True):
         note_repetition(draft, ended, first, message)
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
-    draft.tell("Warning", Reason.RANK_FAILED, message)
-    draft.trouble = (Reason.RANK_FAILED, message)
+    reason = Reason.HUNG if first.hang else Reason.RANK_FAILED
+    draft.tell("Warning", reason, message)
+    draft.trouble = (reason, message)
     # The built-in trainer means it so; what a script of the user's own means by its codes is its own affair.
     if first.exit_code == ExitCode.BAD_CONFIG and draft.spec.trainer is not None:
         draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
@@ -83,6 +84,8 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
 
 def describe(pod: str, failure: Failure) -> str:
     """One failure in words, with the end of its log."""
+    if failure.hang:
+        return f"rank {failure.rank} on {pod} hung in round {failure.round}: {failure.message}"
     how = f"was ended by signal {-failure.exit_code}" if failure.exit_code < 0 else f"exited {failure.exit_code}"
     text = f"rank {failure.rank} on {pod} {how} in round {failure.round}"
     if failure.message:
@@ -99,4 +102,6 @@ def _certain(draft: Draft, ended: _Ended) -> bool:
 
 
 def _cause(failure: Failure) -> Cause:
+    if failure.hang:
+        return Cause.HANG
     return Cause.PROCESS_SIGNAL if failure.exit_code < 0 else Cause.PROCESS_EXIT

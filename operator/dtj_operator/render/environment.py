@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dtj_api import names
+from dtj_api.failure_policy import Hang
 from dtj_api.names import Env
 from dtj_api.spec import JobSpec
 from dtj_api.template import grace_seconds, trainer_container
@@ -28,6 +29,7 @@ def environment(view: JobView, spec: JobSpec, index: int) -> list[dict[str, Any]
         Env.HEARTBEAT: _seconds(rendezvous.heartbeat),
         Env.HEARTBEAT_MISSES: str(rendezvous.heartbeat_misses),
         Env.LAST_CALL: _seconds(rendezvous.last_call),
+        Env.STEP_TIMEOUT: _step_timeout(spec.failure_policy.hang),
         Env.BACKOFF_INITIAL: _seconds(spec.failure_policy.backoff.initial),
         Env.BACKOFF_MAX: _seconds(spec.failure_policy.backoff.max),
         Env.GRACE_SECONDS: str(grace_seconds(template)),
@@ -58,6 +60,12 @@ def _saving(spec: JobSpec) -> dict[str, str]:
     values = {Env.SAVE_EVERY_STEPS: every.steps, Env.SAVE_EVERY_SECONDS: every.seconds}
     cadence: dict[str, str] = {name: str(value) for name, value in values.items() if value is not None}
     return {**cadence, Env.SAVE_KEEP: str(spec.checkpoint.keep)}
+
+
+def _step_timeout(hang: Hang) -> str:
+    if hang.action == "None":
+        return "none"
+    return "auto" if hang.seconds is None else _seconds(hang.seconds)
 
 
 def _network(spec: JobSpec) -> dict[str, str]:

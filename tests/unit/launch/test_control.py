@@ -11,6 +11,7 @@ import pytest
 from dtj_api.wire import PATHS, POD_HEADER, SIGNATURE_HEADER, Meet, Release, Save, Stop, encode, sign
 from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.servers import Servers
+from dtj_trainer.launch.stall import Timeout
 
 MEET = Meet(5, 1, 1, "127.0.0.1:1")
 
@@ -21,7 +22,7 @@ def test_who_gets_a_report_finds_the_control_port_open(tmp_path):
         control, metrics = taken.getsockname()[1], probe.getsockname()[1]
         probe.close()
         settings = SimpleNamespace(bind="127.0.0.1", metrics_port=metrics, control_port=control)
-        servers = Servers(settings, Board("uid", 0, "fork"), tmp_path, lambda _: None)
+        servers = Servers(settings, Board("uid", 0, "fork", Timeout()), tmp_path, lambda _: None)
         with pytest.raises(OSError, match="in use"):
             servers.start()
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", metrics), timeout=5):

@@ -10,6 +10,7 @@ from dtj_api.wire import Failure, Report
 from dtj_trainer.launch.backoff import Backoff
 from dtj_trainer.launch.logs import KEPT_ROUNDS, LogFile, Logs, Sink
 from dtj_trainer.launch.metrics import HELP, render
+from dtj_trainer.launch.stall import Timeout
 from dtj_trainer.launch.termination import describe_failure, write_termination
 from dtj_trainer.launch.training import Training
 
@@ -43,7 +44,7 @@ def page(training: Training, job="ner") -> dict[str, str]:
 
 
 def test_the_page_shows_what_ranks_report():
-    training = Training()
+    training = Training(Timeout())
     training.begin_round({0: 4, 1: 5})
     for step in (1, 2):
         said = {"type": "report", "step": step, "loss": 0.5, "tokens_done": 100.0 * step, "step_seconds": 0.3}
@@ -64,7 +65,7 @@ def test_the_page_shows_what_ranks_report():
 
 
 def test_counters_never_go_back_and_the_jobs_totals_do():
-    training = Training()
+    training = Training(Timeout())
     key = 'dtj_train_tokens_total{job_name="ner",rank="0"}'
     training.begin_round({0: 0})
     training.take(0, {"type": "report", "step": 3, "tokens_done": 300.0, "tokens_total": 300.0})
@@ -76,7 +77,7 @@ def test_counters_never_go_back_and_the_jobs_totals_do():
 
 
 def test_a_phase_does_not_outlive_its_round():
-    training = Training()
+    training = Training(Timeout())
     training.begin_round({0: 0})
     training.take(0, {"type": "phase", "phase": "checkpoint"})
     assert training.progress().phase == "checkpoint"
@@ -86,7 +87,7 @@ def test_a_phase_does_not_outlive_its_round():
 
 def test_a_round_has_no_step_before_its_first_report_and_the_page_keeps_the_last_one():
     """The job runs again once a step is made: that of the round before proves nothing."""
-    training = Training()
+    training = Training(Timeout())
     training.begin_round({0: 0})
     training.take(0, {"type": "report", "step": 40, "tokens_done": 5})
     training.take(0, {"checkpoint_step": 40})
@@ -100,7 +101,7 @@ def test_a_round_has_no_step_before_its_first_report_and_the_page_keeps_the_last
 
 @pytest.mark.parametrize("said", [{"step": "x"}, {"step": None}, {"step": True}, {"step": [1]}, {"phase": 3}, {}])
 def test_what_makes_no_sense_is_ignored(said):
-    training = Training()
+    training = Training(Timeout())
     training.begin_round({0: 0})
     training.take(0, {"type": "report", "step": 7})
     training.take(0, {"type": "report", **said})
@@ -108,7 +109,7 @@ def test_what_makes_no_sense_is_ignored(said):
 
 
 def test_labels_are_escaped_and_every_metric_has_a_help_text():
-    training = Training()
+    training = Training(Timeout())
     training.take(0, {"type": "report", "step": 1})
     assert 'dtj_train_step{job_name="a\\"b\\\\c",rank="0"}' in page(training, job='a"b\\c')
     assert set(HELP) == set(TrainMetric)

@@ -45,7 +45,8 @@ OUT_OF_GPU = {"exit_code": 1, "message": "OutOfMemoryError: CUDA out of memory",
         (OUT_OF_GPU, [{"onMessage": "CUDA out of memory", "action": "Fail"}], 1, False),
         # All that a rule names must match, and the first rule that does decides.
         (OUT_OF_GPU, [{"onMessage": "*CUDA*", "onExitCodes": [2], "action": "Fail"}], 1, False),
-        (OUT_OF_GPU, [{"onExitCodes": [1], "action": "RestartExcused"}, {"onMessage": "*", "action": "Fail"}], 0, False),
+        (OUT_OF_GPU, [{"onExitCodes": [1], "action": "RestartExcused"}, {"onMessage": "*", "action": "Fail"}], 0,
+         False),
     ],
 )  # fmt: skip
 def test_the_first_rule_that_matches_decides(failure, rules, counted: int, fails: bool) -> None:

@@ -181,3 +181,14 @@ def test_only_the_window_counts_against_the_budget(age: float, failed: bool) -> 
     assert (made.status.phase == Phase.FAILED) is failed
     assert made.status.restarts.counted == 2
     assert made.status.restarts.recent == ((NOW - age, NOW) if failed else (NOW,))
+
+
+def test_a_hang_is_a_cause_of_its_own_and_charged() -> None:
+    text = "no step for 61.0 s after step 20; stacks are in logs/1-1"
+    job = a_job().replicas(2).running().says(0, round=2)
+    job.says(1, round=2, failures=(a_failure(hang=True, exit_code=0, message=text, rank=1),))
+    made = plan(job.view())
+    assert made.status.restarts.by_cause == {Cause.HANG: 1}
+    assert made.status.restarts.counted == 1
+    (event,) = [each for each in made.events if each.reason == Reason.HUNG]
+    assert event.message == f"rank 1 on ner-worker-0001 hung in round 1: {text}"

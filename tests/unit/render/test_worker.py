@@ -113,6 +113,14 @@ def test_the_built_in_trainer_gets_its_configuration() -> None:
     assert config["batchSize"] == 32
 
 
+@pytest.mark.parametrize(
+    ("hang", "value"),
+    [({}, "auto"), ({"stepTimeout": "auto"}, "auto"), ({"stepTimeout": "5m"}, "300"), ({"action": "None"}, "none")],
+)
+def test_how_long_a_step_may_take(hang: dict[str, str], value: str) -> None:
+    assert env_of(worker(a_job().spec(failurePolicy={"hang": hang}).view()))[Env.STEP_TIMEOUT] == value
+
+
 def test_the_environment_of_the_launcher() -> None:
     checkpoint = {"volume": {"claimName": "data"}, "every": {"steps": 50}, "keep": 2}
     rendezvous = {"joinTimeout": "5m", "heartbeat": "1500ms", "heartbeatMisses": 4, "lastCall": "0s"}
@@ -134,6 +142,7 @@ def test_the_environment_of_the_launcher() -> None:
         Env.HEARTBEAT: "1.5",
         Env.HEARTBEAT_MISSES: "4",
         Env.LAST_CALL: "0",
+        Env.STEP_TIMEOUT: "auto",
         Env.BACKOFF_INITIAL: "2",
         Env.BACKOFF_MAX: "60",
         Env.GRACE_SECONDS: "300",

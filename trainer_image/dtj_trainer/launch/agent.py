@@ -31,10 +31,12 @@ from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.environment import rank_environment
 from dtj_trainer.launch.failure import failure_of
+from dtj_trainer.launch.hang import TOGETHER, collect_stacks, hang_of, is_hang
 from dtj_trainer.launch.logs import Logs
 from dtj_trainer.launch.meeting import Meeting
 from dtj_trainer.launch.ranks import Rank, Zygote, stop_ranks
 from dtj_trainer.launch.round import Round
+from dtj_trainer.launch.stall import Stall
 from dtj_trainer.launch.store_link import StoreLostError
 from dtj_trainer.launch.volume import VolumeCheck
 
@@ -53,6 +55,7 @@ class Change(Enum):
     FAILED = auto()
     SUPERSEDED = auto()
     RELEASED = auto()
+    HUNG = auto()
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Agent(ElasticAgent):
         self._wishes: queue.SimpleQueue[Rank | int | None] = queue.SimpleQueue()
         self._leaving = False
         self._ranks: list[Rank] = []
+        self._stall: Stall | None = None
         self._meeting: Meeting | None = None
         self._group: WorkerGroup | None = None
 
@@ -206,14 +210,19 @@ class Agent(ElasticAgent):
             rank = Rank(global_rank, local_rank, log, self._wishes.put)
             error_file = self._error_file(local_rank)
             error_file.unlink(missing_ok=True)
+            stack_file = self._stack_file(local_rank)
+            stack_file.unlink(missing_ok=True)
             env = rank_environment(
-                round, local_rank, self._incarnation, self.meeting.get_run_id(), address, port, error_file
+                round, local_rank, self._incarnation, self.meeting.get_run_id(), address, port, error_file, stack_file
             )
             self._tools.zygote.start(self._tools.command, env, output, rank)
             self._ranks.append(rank)
 
     def _error_file(self, local_rank: int) -> Path:
         return self._tools.scratch / f"error-{local_rank}.json"
+
+    def _stack_file(self, local_rank: int) -> Path:
+        return self._tools.scratch / f"stack-{local_rank}.txt"
 
     def _watch(self, round: Round) -> Change:
         """Wait until the round is over here."""
@@ -224,6 +233,9 @@ class Agent(ElasticAgent):
             except queue.Empty:
                 if self.meeting.superseded():
                     return Change.SUPERSEDED
+                self._stall = self._tools.board.training.stalled()
+                if self._stall:
+                    return Change.HUNG
             if self._leaving:
                 raise LeaveError
             if isinstance(wish, int) and wish == round.number:
@@ -256,8 +268,30 @@ class Agent(ElasticAgent):
             if self.meeting.open_next(round.number, encode(failure).decode()):
                 tools.board.fail(failure)
                 tools.on_failure(failure, trace)
+        elif change is Change.HUNG:
+            self._end_hung(round)
+        elif change is Change.SUPERSEDED and is_hang(self.meeting.why_next()):
+            self._collect_stacks(round)
         elif change is Change.RELEASED:
             self.meeting.open_next(round.number, "")
         self._stop_ranks()
         tools.board.set(self._incarnation, state=LauncherState.MEETING)
         self.pause(tools.backoff.next_pause(time.monotonic()))
+
+    def _end_hung(self, round: Round) -> None:
+        board = self._tools.board
+        assert self._stall is not None
+        without = self._collect_stacks(round)
+        failure = hang_of(self._incarnation, round.number, self._ranks, self._stall, without)
+        failure = replace(failure, step=board.training.step())
+        if self.meeting.open_next(round.number, encode(failure).decode()):
+            board.fail(failure)
+            self._tools.on_failure(failure, "")
+        self.pause(TOGETHER)
+
+    def _collect_stacks(self, round: Round) -> dict[int, str]:
+        folder = self._tools.logs.folder_of(self._incarnation, round.number)
+        without = collect_stacks(self._tools.zygote, self._ranks, self._stack_file, folder)
+        for rank, why in without.items():
+            self._tools.logs.say(f"no stack of rank {rank}: {why}")
+        return without

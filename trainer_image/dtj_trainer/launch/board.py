@@ -7,6 +7,7 @@ from typing import Any
 
 from dtj_api.names import LauncherState
 from dtj_api.wire import Failure, Meet, Report
+from dtj_trainer.launch.stall import Timeout
 from dtj_trainer.launch.training import Training
 
 MAX_FAILURES = 20
@@ -19,8 +20,8 @@ class Refused(Exception):
 class Board:
     """What the launcher knows of itself."""
 
-    def __init__(self, pod_uid: str, index: int, run_as: str) -> None:
-        self.training = Training()
+    def __init__(self, pod_uid: str, index: int, run_as: str, step_timeout: Timeout) -> None:
+        self.training = Training(step_timeout)
         self.restarts = 0
         """Rounds after the first one in which ranks of this pod were started."""
         self._lock = threading.Lock()

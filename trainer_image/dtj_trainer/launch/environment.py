@@ -6,12 +6,20 @@ import os
 from pathlib import Path
 
 from dtj_api.names import Env
+from dtj_trainer.launch import stacks
 from dtj_trainer.launch.rank import ERROR_FILE
 from dtj_trainer.launch.round import Round
 
 
 def rank_environment(
-    round: Round, local_rank: int, incarnation: int, run_id: str, address: str, port: int, error_file: Path
+    round: Round,
+    local_rank: int,
+    incarnation: int,
+    run_id: str,
+    address: str,
+    port: int,
+    error_file: Path,
+    stack_file: Path,
 ) -> dict[str, str]:
     """Variables for one rank, on top of the launcher's own.
 
@@ -23,6 +31,7 @@ def rank_environment(
         address: of the pod with rank 0.
         port: where rank 0 opens the store of this round's process group.
         error_file: where the rank records its error.
+        stack_file: where the rank writes its stacks when it is asked to.
     """
     world = str(round.world_size)
     rank = str(round.first_rank + local_rank)
@@ -46,6 +55,7 @@ def rank_environment(
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
         ERROR_FILE: str(error_file),
+        stacks.FILE: str(stack_file),
         Env.INCARNATION: str(incarnation),
         Env.ROUND: str(round.number),
     }

@@ -65,7 +65,7 @@ class Launcher:
         self._command = command
         self._scratch = scratch
         self._events = events
-        self._board = Board(settings.pod_uid, settings.index, command.run_as)
+        self._board = Board(settings.pod_uid, settings.index, command.run_as, settings.step_timeout)
         self._logs = Logs(write_all(sys.stdout.fileno()), settings.work_dir / "logs" if settings.work_dir else None)
         self._processes = settings.processes or max(1, torch.cuda.device_count())
         self._servers = Servers(settings, self._board, scratch, events.put)

@@ -161,8 +161,8 @@ class Logs:
     def open(self, incarnation: int, round: int, rank: int) -> tuple[int, RankLog]:
         """A pipe for a rank: the end that the rank writes to, which the caller closes, and the log it feeds."""
         file = None
-        if self._folder:
-            log_file = LogFile(self._folder / f"{incarnation}-{round}" / f"{rank}.log")
+        if folder := self.folder_of(incarnation, round):
+            log_file = LogFile(folder / f"{rank}.log")
             file = Sink(f"log-of-rank-{rank}", log_file.write, log_file.close)
         log = RankLog(rank, self._pod_log, file)
         read, write = os.pipe()
@@ -171,6 +171,10 @@ class Logs:
             self._new.append((read, log))
         os.write(self._wake_write, b"x")
         return write, log
+
+    def folder_of(self, incarnation: int, round: int) -> Path | None:
+        """Where the files of one round are; None without a volume."""
+        return self._folder / f"{incarnation}-{round}" if self._folder else None
 
     def prune(self) -> None:
         """Remove the folders of all but the last rounds; several pods may do so at once."""

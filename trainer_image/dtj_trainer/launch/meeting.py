@@ -150,6 +150,12 @@ class Meeting(RendezvousHandler):
         self.link.set("newest", str(number + 1))
         return first
 
+    def why_next(self) -> str:
+        """Why the round after ours was opened, in the words of whoever did; empty where there was no reason."""
+        assert self.round is not None
+        said = self.link.get(f"round/{self.round.number + 1}/opened")
+        return str(json.loads(said)[1]) if said else ""
+
     def all_done(self, first_time: bool) -> bool:
         """Whether the ranks of every member have exited 0.
 

@@ -21,6 +21,7 @@ import types
 from pathlib import Path
 from typing import Never
 
+from dtj_trainer.launch import stacks
 from dtj_trainer.launch.command import RunAs
 from dtj_trainer.launch.errors import describe
 from dtj_trainer.launch.zygote import Start
@@ -39,6 +40,8 @@ def run_rank(start: Start) -> Never:
             print(f"{start.argv[0]}: cannot be run: {error.strerror}", file=sys.stderr)
             sys.exit(126)
     _refresh_seeds()
+    if path := os.environ.get(stacks.FILE):
+        stacks.write_on_signal(path)
     # Its output is a pipe, where lines would wait in a buffer, and be lost when the rank is killed.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)

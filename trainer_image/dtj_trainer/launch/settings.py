@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtj_api.names import CONTROL_PORT, METRICS_PORT, Env
+from dtj_trainer.launch.stall import Timeout
 
 TERMINATION_LOG = "/dev/termination-log"
 
@@ -37,6 +38,7 @@ class Settings:
     heartbeat: float
     heartbeat_misses: int
     last_call: float
+    step_timeout: Timeout
     backoff_initial: float
     backoff_max: float
     grace: float
@@ -68,6 +70,7 @@ class Settings:
             heartbeat=_seconds(env, Env.HEARTBEAT, 2.0),
             heartbeat_misses=_whole(env, Env.HEARTBEAT_MISSES, 5, least=1),
             last_call=_seconds(env, Env.LAST_CALL, 1.0, least=0.0),
+            step_timeout=_timeout(env),
             backoff_initial=_seconds(env, Env.BACKOFF_INITIAL, 1.0, least=0.0),
             backoff_max=_seconds(env, Env.BACKOFF_MAX, 300.0, least=0.0),
             grace=_seconds(env, Env.GRACE_SECONDS, 120.0),
@@ -97,6 +100,13 @@ def _seconds(env: Mapping[str, str], name: str, default: float, least: float = 0
     if not least <= value < float("inf"):
         raise BadConfigError(f"{name}: found {text!r}, allowed is a number of seconds, at least {least:g}")
     return value
+
+
+def _timeout(env: Mapping[str, str]) -> Timeout:
+    text = env.get(Env.STEP_TIMEOUT) or "auto"
+    if text in ("auto", "none"):
+        return Timeout(watch=text == "auto")
+    return Timeout(_seconds(env, Env.STEP_TIMEOUT, 0.0))
 
 
 def _key(path: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 from dtj_api.names import TrainMetric
 from dtj_api.wire import Clock, Progress
 from dtj_trainer.launch.round_clock import RoundClock
+from dtj_trainer.launch.stall import Stall, StepWatch, Timeout
 
 RATE_WINDOW = 30.0
 """Seconds over which tokens/s and samples/s are taken."""
@@ -63,9 +64,14 @@ _PROGRESS = {f.name for f in fields(Progress)} - {"tokens", "samples", "updated_
 
 
 class Training:
-    """All local ranks. Thread-safe."""
+    """All local ranks. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        step_timeout: when training counts as standing still.
+    """
+
+    def __init__(self, step_timeout: Timeout) -> None:
+        self._watch = StepWatch(step_timeout)
         self._lock = threading.Lock()
         self._ranks: dict[int, RankSeries] = {}
         self._progress: dict[int, Progress] = {}
@@ -79,6 +85,7 @@ class Training:
         """New processes run: local rank to global rank. The phase and the step of the old ones are past."""
         with self._lock:
             self._clock.formed(time.time())
+            self._watch.begin_round()
             self._global = ranks
             self._done = {}
             self._points = {}
@@ -93,6 +100,11 @@ class Training:
         """The processes of the round are gone."""
         with self._lock:
             self._clock.left(time.time())
+
+    def stalled(self) -> Stall | None:
+        """In what way training stands still, or None."""
+        with self._lock:
+            return self._watch.stalled(time.monotonic())
 
     def step(self) -> int | None:
         """The last step that was reported in the present round."""
@@ -110,6 +122,7 @@ class Training:
         now = time.time()
         with self._lock:
             self._clock.take(local_rank, said, now)
+            self._watch.take(local_rank, said, time.monotonic())
             series = self._ranks.setdefault(local_rank, RankSeries())
             for name, metric in GAUGES.items():
                 if name in numbers:
