@@ -118,7 +118,7 @@ _phases: list[str] = []
 
 
 def done() -> None:
-    """Say that the training is complete: no step is waited for any more, so what follows (a test, an export) is no hang.
+    """Say that the training is complete: what follows (a test, an export) is no hang.
 
     Called on any rank; not needed where `report` was given `total_steps`, or the phase is declared.
     """

@@ -45,23 +45,22 @@ def test_a_report_carries_what_was_done(launcher, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("DTJ_ROUND", "2")
     monkeypatch.setenv("DTJ_INCARNATION", "5")
-    dtj.report(step=1, loss=0.5, tokens=100, samples=8, accuracy=0.25)
+    dtj.report(step=1, loss=0.5, tokens=100, samples=8)
     dtj.report(step=3, loss=float("nan"), tokens=100)
     connection, _ = launcher.accept()
     with connection:
         assert heard(connection) == {"type": "hello", "rank": 3, "local_rank": 1, "round": 2, "incarnation": 5}
         one, two = heard(connection), heard(connection)
-    assert (one["step"], one["loss"], one["tokens_done"], one["samples_done"], one["accuracy"]) == (
-        1,
-        0.5,
-        100,
-        8,
-        0.25,
-    )
+    assert (one["step"], one["loss"], one["tokens_done"], one["samples_done"]) == (1, 0.5, 100, 8)
     assert "step_seconds" not in one
     assert one["memory"] > 1e6
     assert (two["loss"], two["tokens_done"], two["samples_done"]) == ("nan", 200, 8)
     assert two["step_seconds"] > 0
+
+
+def test_a_misspelt_name_is_refused_at_once():
+    with pytest.raises(TypeError, match="toknes"):
+        dtj.report(step=1, toknes=100)
 
 
 def test_phases_nest(launcher):
