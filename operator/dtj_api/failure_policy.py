@@ -37,6 +37,8 @@ class Action(StrEnum):
     """Training goes on from the last checkpoint, and the restart is charged to maxRestarts."""
     RESTART_EXCUSED = "RestartExcused"
     """The same, and nothing is charged."""
+    REPLACE_NODE = "ReplaceNode"
+    """As RestartExcused; the pod is replaced as well, by one that avoids its node for nodeLoss.excludeFor."""
     FAIL = "Fail"
     """The job is Failed at once."""
 
@@ -138,6 +140,15 @@ class Hang(ApiModel):
         return None if self.step_timeout == "auto" else Duration.parse(self.step_timeout)
 
 
+class NodeLoss(ApiModel):
+    """When a node that does not answer is given up, and for how long it is avoided."""
+
+    tolerate: Annotated[Duration, *at_least("1s")] = Duration(30)
+    """How long a node may be not ready before its pods are replaced elsewhere."""
+    exclude_for: Duration = Duration(3600)
+    """How long new pods of this job avoid the node, where there is room elsewhere. 0s: not at all."""
+
+
 class FailurePolicy(ApiModel):
     """What happens when ranks or pods fail."""
 
@@ -150,4 +161,5 @@ class FailurePolicy(ApiModel):
     """The first one that matches decides; where none does, what the infrastructure did is RestartExcused and all else
     Restart. What follows from another failure is no failure of its own."""
     hang: Hang = Hang()
+    node_loss: NodeLoss = NodeLoss()
     crash_loop: CrashLoop = CrashLoop()

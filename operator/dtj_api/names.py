@@ -178,6 +178,7 @@ class Reason(StrEnum):
     WORKER_LOST = "WorkerLost"
     STORE_LOST = "StoreLost"
     RESIZED = "Resized"
+    NODE_EXCLUDED = "NodeExcluded"
     NEW_INCARNATION = "NewIncarnation"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"

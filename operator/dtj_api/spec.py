@@ -37,6 +37,7 @@ _GPU = re.compile(r"(nvidia\.com/(gpu|mig-.+)|amd\.com/gpu)")
 
 WHILE_SUSPENDED = "can be changed only while the job is suspended; set spec.suspend to true first"
 MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
+TOO_MANY = f"replicas and spares together are above {MAX_WORKERS}; lower one of them"
 REPLICAS_ABOVE_MAX = "replicas is above maxReplicas; lower replicas or raise maxReplicas"
 PROCESSES = f"must be `auto` (the GPUs in the pod's limits, else 1) or a number from 1 to {MAX_PROCESSES}"
 
@@ -54,6 +55,7 @@ class Workers(ApiModel):
     model_config = with_rules(
         Rule("!has(self.minReplicas) || self.minReplicas <= self.replicas", MIN_ABOVE_REPLICAS, ".minReplicas"),
         Rule("!has(self.maxReplicas) || self.replicas <= self.maxReplicas", REPLICAS_ABOVE_MAX, ".replicas"),
+        Rule(f"self.replicas + self.spares <= {MAX_WORKERS}", TOO_MANY, ".spares"),
     )
 
     replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
@@ -63,6 +65,9 @@ class Workers(ApiModel):
     start once `schedule.startTimeout` is over. Default: replicas, so the job is not elastic."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | None = None
     """Most workers that replicas may be scaled to. Default: replicas may be scaled freely."""
+    spares: Annotated[int, Field(ge=0, le=1000)] = 0
+    """More pods of the same kind that stand ready, with torch imported, and take the place of a lost worker at once.
+    They hold their GPUs meanwhile. Mutable."""
     processes_per_worker: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PROCESSES)],
         BeforeValidator(_auto_or_number),
@@ -96,6 +101,8 @@ class Workers(ApiModel):
             raise ValueError(MIN_ABOVE_REPLICAS)
         if self.max_replicas is not None and self.replicas > self.max_replicas:
             raise ValueError(REPLICAS_ABOVE_MAX)
+        if self.replicas + self.spares > MAX_WORKERS:
+            raise ValueError(TOO_MANY)
         return self
 
 

@@ -40,7 +40,9 @@ class WorkerCounts(StatusModel):
     """Pods that should be there now; 0 while suspended and when the job is done."""
     ready: int = 0
     active: int = 0
-    """Pods that exist and have not ended."""
+    """Pods that exist, have not ended, and take part or are to."""
+    spare: int = 0
+    """Further ones that stand ready, or will."""
     failed: int = 0
 
 
@@ -110,6 +112,14 @@ class KnownPod(StatusModel):
     uid: str
     incarnation: int = 0
     """The incarnation that it was created in."""
+
+
+class ExcludedNode(StatusModel):
+    """A node that new pods of the job avoid."""
+
+    name: str
+    until: Timestamp
+    why: Annotated[str, Field(max_length=1024)] = ""
 
 
 class CrashLoopStatus(StatusModel):
@@ -207,6 +217,7 @@ class JobStatus(StatusModel):
     create_after: Timestamp | None = None
     """No lost pod is replaced before this: the back-off of `failurePolicy.backoff`."""
     restarts: Restarts = Restarts()
+    excluded_nodes: Annotated[tuple[ExcludedNode, ...], Field(max_length=50)] = ()
     crash_loop: CrashLoopStatus = CrashLoopStatus()
     interruption: Interruption | None = None
     """What training has not recovered from yet."""

@@ -120,6 +120,11 @@ class Job:
         self._spec.update(fields)
         return self
 
+    def spec_workers(self, **fields: Any) -> Self:
+        """Fields of spec.workers as the manifest names them."""
+        self._spec["workers"].update(fields)
+        return self
+
     def template(self, template: dict[str, Any]) -> Self:
         self._spec["workers"]["template"] = template
         return self

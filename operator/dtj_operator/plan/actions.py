@@ -67,6 +67,8 @@ class CreateStore:
 
     name: str
     incarnation: int
+    avoid: tuple[str, ...] = ()
+    """Nodes that it should not run on where others have room."""
 
     def __str__(self) -> str:
         return f"create store pod {self.name} in incarnation {self.incarnation}"
@@ -79,6 +81,8 @@ class CreateWorker:
     name: str
     index: int
     incarnation: int
+    avoid: tuple[str, ...] = ()
+    """Nodes that it should not run on where others have room."""
 
     def __str__(self) -> str:
         return f"create worker pod {self.name} in incarnation {self.incarnation}"

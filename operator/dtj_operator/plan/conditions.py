@@ -48,9 +48,8 @@ def say_where_it_stands(draft: Draft) -> None:
 
 def _running(draft: Draft) -> None:
     draft.condition(Condition.PROGRESSING, True, Reason.TRAINING, "training")
-    missing = [index for index in draft.wanted if index not in draft.status.members]
-    if missing:
-        text = f"{len(draft.status.members)} of {len(draft.wanted)} workers train"
+    if draft.missing:
+        text = f"{len(draft.status.members)} of {draft.size} workers train"
         draft.condition(Condition.READY, False, Reason.FEWER_WORKERS, text)
     else:
         draft.condition(Condition.READY, True, Reason.ALL_READY, "all wanted workers train")
@@ -60,10 +59,9 @@ def _degraded(draft: Draft) -> None:
     if draft.trouble is not None:
         draft.condition(Condition.DEGRADED, True, *draft.trouble)
     elif draft.phase == Phase.RUNNING:
-        missing = [index for index in draft.wanted if index not in draft.status.members]
-        if missing and draft.status.min_members < len(draft.wanted):
+        if draft.missing and draft.status.min_members < draft.size:
             _, missed = what_for(draft)
-            text = f"training goes on with {len(draft.status.members)} of {len(draft.wanted)} workers; {missed}"
+            text = f"training goes on with {len(draft.status.members)} of {draft.size} workers; {missed}"
             draft.condition(Condition.DEGRADED, True, Reason.FEWER_WORKERS, text)
         elif draft.status.condition(Condition.DEGRADED) is not None:
             draft.condition(Condition.DEGRADED, False, Reason.ALL_READY, "all wanted workers train")

@@ -12,7 +12,7 @@ from typing import Any
 
 from dtj_api import names
 from dtj_api.names import Component, Phase, Reason
-from dtj_api.scalars import Timestamp
+from dtj_api.scalars import Duration, Timestamp
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobCondition, JobStatus, KnownPod
 from dtj_api.wire import Report
@@ -32,7 +32,7 @@ from .actions import (
     SendSave,
     SendStop,
 )
-from .ends import NODE_TOLERANCE, away, end_of, ended
+from .ends import End, away, end_of, ended
 
 _SENDS = (SendMeet, SendRelease, SendSave, SendStop)
 
@@ -64,10 +64,20 @@ class Draft:
         """Seconds since the epoch."""
         return self.view.now
 
+    @property
+    def size(self) -> int:
+        """Workers that should train."""
+        return self.spec.workers.replicas
+
     @cached_property
     def wanted(self) -> tuple[int, ...]:
-        """Indices of the workers that the spec asks for."""
-        return tuple(range(self.spec.workers.replicas))
+        """Indices of the pods that the spec asks for, spares included: who is one is a role, no number."""
+        return tuple(range(self.size + self.spec.workers.spares))
+
+    @property
+    def missing(self) -> int:
+        """Workers that should train and are no members."""
+        return max(0, self.size - len(self.status.members))
 
     def pod(self, uid: str) -> PodView | None:
         """The pod with this uid, if its object is still there."""
@@ -105,8 +115,17 @@ class Draft:
             not self.left_over(pod)
             and not ended(pod)
             and pod.uid not in self.status.counted_pods
-            and end_of(pod, self.nodes, self.now) is None
+            and self.end_of(pod) is None
         )
+
+    @property
+    def tolerate(self) -> Duration:
+        """How long a node may be away before its pods count as lost."""
+        return self.spec.failure_policy.node_loss.tolerate
+
+    def end_of(self, pod: PodView) -> End | None:
+        """Why the pod is lost, or None: it lives, is starting, or ended well."""
+        return end_of(pod, self.nodes, self.now, self.tolerate)
 
     def reachable(self, index: int) -> bool:
         """The worker's pod is alive, stays, and has an address."""
@@ -182,12 +201,12 @@ class Draft:
             force: its process cannot answer either, and nothing of it is worth a wait.
         """
         node = self.nodes.get(pod.node)
-        if force or (node is not None and away(node, self.now) >= NODE_TOLERANCE):
+        if force or (node is not None and away(node, self.now) >= self.tolerate):
             self.act(DeletePod(pod.name, pod.uid, why, 0))
         elif pod.deletion_at is None:
             self.act(DeletePod(pod.name, pod.uid, why))
         elif node is not None and not node.ready and node.not_ready_since is not None:
-            self.wake(node.not_ready_since + NODE_TOLERANCE)
+            self.wake(node.not_ready_since + self.tolerate)
 
     def count_on(self, pods: Mapping[int, KnownPod]) -> None:
         """Count on these worker pods and no others from now on."""
@@ -197,6 +216,11 @@ class Draft:
         """Remember that the ends of these pods are dealt with, for as long as their objects are there."""
         used = {uid: None for uid in (*self.status.counted_pods, *uids) if uid in self._by_uid}
         self.set(counted_pods=tuple(used))
+
+    def give_up(self, pod: PodView) -> None:
+        """Replace a worker pod that lives; its end is dealt with."""
+        self.count_on({known.index: known for known in self.status.pods if known.uid != pod.uid})
+        self.use_up([pod.uid])
 
     def let_go(self) -> None:
         """Count no more on workers that are neither wanted nor members: their ends are nobody's loss."""
@@ -233,9 +257,12 @@ class Draft:
         )
 
     def next_members(self) -> tuple[int, ...]:
-        """Who meets next: those who are members now and still wanted, and newcomers that stand ready."""
-        stay = tuple(i for i in self.wanted if i in self.status.members or self.joinable(i))
-        return stay or self.wanted
+        """Who meets next: members that are there, then those that stand ready, then members that are waited for."""
+        members = [index for index in self.wanted if index in self.status.members]
+        there = [index for index in members if self.reachable(index)]
+        ready = [index for index in self.wanted if index not in members and self.joinable(index)]
+        awaited = [index for index in members if index not in there]
+        return tuple(sorted([*there, *ready, *awaited][: self.size])) or self.wanted[: self.size]
 
     def joinable(self, index: int) -> bool:
         """The worker's pod is up and its launcher answers."""

@@ -66,7 +66,7 @@ def shrink_at_timeout(draft: Draft) -> str | None:
             return None
         return f"{len(there)} workers are up after {timeout}, and at least {least} are needed"
     if len(there) < len(draft.status.members):
-        text = f"going on with {len(there)} of {len(draft.wanted)} workers: the others did not come within {timeout}"
+        text = f"going on with {len(there)} of {draft.size} workers: the others did not come within {timeout}"
         draft.begin_incarnation(there, least)
         draft.trouble = (Reason.FEWER_WORKERS, text)
         draft.tell("Warning", Reason.FEWER_WORKERS, text)
@@ -87,13 +87,24 @@ def starting(draft: Draft) -> bool:
 
 
 def _while_forming(draft: Draft) -> None:
-    """Nobody trains, so nothing is lost by meeting in the new size at once; nobody waits for one who is not wanted."""
-    stay = tuple(index for index in draft.status.members if index in draft.wanted)
+    """Nobody trains, so nothing is lost by meeting in the new size at once; nobody waits for one who is not wanted, nor
+    for one whose place a spare can take."""
+    stay = [index for index in draft.status.members if index in draft.wanted][: draft.size]
     timeout = draft.spec.schedule.start_timeout
     in_time = timeout is None or draft.now < (draft.status.resumed_at or draft.now) + timeout
-    target = draft.wanted if starting(draft) and in_time else stay or draft.wanted
+    if (starting(draft) and in_time) or not stay:
+        others = [index for index in draft.wanted if index not in stay]
+        stay = sorted([*stay, *others[: draft.size - len(stay)]])
+    target = tuple(stay)
+    better = draft.next_members()
+    if len(better) >= len(target) and not _all_there(draft, target) and _all_there(draft, better):
+        target = better
     if target != draft.status.members:
         _regroup(draft, target)
+
+
+def _all_there(draft: Draft, members: tuple[int, ...]) -> bool:
+    return all(draft.joinable(index) for index in members)
 
 
 def _regroup(draft: Draft, members: tuple[int, ...]) -> None:
@@ -103,17 +114,18 @@ def _regroup(draft: Draft, members: tuple[int, ...]) -> None:
 
 
 def _target(draft: Draft) -> tuple[int, ...]:
-    """Members as they should be: wanted ones that are members, and newcomers once all of them stand ready."""
-    stay = [index for index in draft.wanted if index in draft.status.members]
+    """Members as they should be: wanted ones that are members, and newcomers once enough of them stand ready."""
+    stay = [index for index in draft.wanted if index in draft.status.members][: draft.size]
+    needed = draft.size - len(stay)
     newcomers = [index for index in draft.wanted if index not in draft.status.members]
-    ready = [index for index in newcomers if draft.joinable(index)]
-    if ready and len(ready) < len(newcomers):
+    ready = [index for index in newcomers if draft.joinable(index)][:needed]
+    if ready and len(ready) < needed:
         patience = draft.spec.schedule.start_timeout or JOIN_PATIENCE
         until = min(draft.workers[index].created for index in ready) + patience
         if draft.now < until:
             draft.wake(until)
             ready = []
-    return tuple(sorted([*stay, *ready])) or draft.wanted
+    return tuple(sorted([*stay, *ready])) or draft.wanted[: draft.size]
 
 
 def _saved(draft: Draft) -> bool:

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtj_api.names import Cause, ExitCode
+from dtj_api.scalars import Duration
 from dtj_operator.observe.view import NodeView, PodView
-
-NODE_TOLERANCE = 30.0
-"""Seconds that a node may be away before its pods count as lost (`failurePolicy.nodeLoss.tolerate`)."""
 
 _LOST_WITH_NODE = frozenset({"NodeLost", "DeletionByTaintManager", "DeletionByPodGC"})
 _REFUSED_BY_KUBELET = frozenset(
@@ -66,15 +64,19 @@ def ended(pod: PodView) -> bool:
     return pod.terminated is not None or pod.phase in ("Succeeded", "Failed")
 
 
-def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float) -> End | None:
-    """Why the pod is lost, or None: it lives, is starting, or ended well."""
+def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float, tolerate: Duration) -> End | None:
+    """Why the pod is lost, or None: it lives, is starting, or ended well.
+
+    Args:
+        tolerate: seconds that a node may be away before its pods count as lost.
+    """
     if ended_well(pod):
         return None
     if ended(pod):
         return _ended(pod, now)
     node = nodes.get(pod.node)
-    if node is not None and away(node, now) >= NODE_TOLERANCE:
-        text = f"node {node.name} has not been ready for {NODE_TOLERANCE:g} s"
+    if node is not None and away(node, now) >= tolerate:
+        text = f"node {node.name} has not been ready for {tolerate}"
         return End(Cause.NODE_LOST, now, text, since=node.not_ready_since)
     return None
 

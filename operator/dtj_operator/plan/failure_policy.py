@@ -15,6 +15,7 @@ from dtj_api.scalars import Timestamp
 
 from .draft import Draft
 from .ends import End
+from .exclusion import exclude
 from .recovery import interrupt
 
 NEVER_RAN_PAUSE = 5.0
@@ -37,30 +38,42 @@ class Fault:
     """What `onMessage` is asked about; empty: the message."""
 
 
-def count(draft: Draft, fault: Fault, *, first: bool) -> bool:
+@dataclass(frozen=True)
+class Counted:
+    """What one restart means."""
+
+    charged: bool
+    replace: bool = False
+    """The pod is to be replaced too, away from its node."""
+
+
+def count(draft: Draft, fault: Fault, *, first: bool, stops: bool = True) -> Counted:
     """Count one restart, and start the recovery clock.
 
     Args:
         first: no consequence of another one, so that the user's rules speak of it and it may spend the budget.
 
-    Returns:
-        Whether it was charged.
+        stops: training stands still by it.
+
     """
-    interrupt(draft, fault.cause, fault.at, fault.node)
-    charged = first and _charged(draft, fault)
-    _add(draft, fault.cause, fault.message, charged)
-    return charged
+    if stops:
+        interrupt(draft, fault.cause, fault.at, fault.node)
+    counted = _judge(draft, fault) if first else Counted(charged=False)
+    _add(draft, fault.cause, fault.message, counted.charged)
+    if counted.replace or fault.cause == Cause.NODE_LOST:
+        exclude(draft, fault.node, fault.message)
+    return counted
 
 
-def _charged(draft: Draft, fault: Fault) -> bool:
+def _judge(draft: Draft, fault: Fault) -> Counted:
     """What the first rule that matches says, else whether the user is to blame."""
     for number, rule in enumerate(draft.spec.failure_policy.rules):
         if rule.matches(fault.cause, fault.exit_code, fault.error or fault.message):
             if rule.action is Action.FAIL:
                 text = f"failurePolicy.rules[{number}] says that this ends the job: {fault.message}"
                 draft.fatal = draft.fatal or (Reason.FAILURE_RULE, text)
-            return rule.action is not Action.RESTART_EXCUSED
-    return fault.cause not in EXCUSED_CAUSES
+            return Counted(rule.action in (Action.RESTART, Action.FAIL), rule.action is Action.REPLACE_NODE)
+    return Counted(fault.cause not in EXCUSED_CAUSES)
 
 
 def _add(draft: Draft, cause: Cause, message: str, charged: bool) -> None:

@@ -15,7 +15,7 @@ from dtj_api.status import KnownPod
 from dtj_operator.observe.view import STORE_INDEX, PodView
 
 from .draft import Draft
-from .ends import NODE_TOLERANCE, End, away, end_of, ended, ended_well
+from .ends import End, away, ended, ended_well
 from .failure_policy import Fault, count, note_fatal, pause
 from .rounds import uncounted, write_off
 from .unreached import in_a_row, unreached
@@ -38,27 +38,35 @@ def count_losses(draft: Draft) -> None:
     """Count the pods that are lost since the last status; begin a new incarnation when the current one has met."""
     missed = _call_back_finished(draft)
     for node in draft.view.nodes:
-        if not node.ready and node.not_ready_since is not None and away(node, draft.now) < NODE_TOLERANCE:
-            draft.wake(node.not_ready_since + NODE_TOLERANCE)
+        if not node.ready and node.not_ready_since is not None and away(node, draft.now) < draft.tolerate:
+            draft.wake(node.not_ready_since + draft.tolerate)
+    needed = {STORE_INDEX, *draft.status.members}
     losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
     for place, loss in enumerate(losses):
         # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
         aftermath = not draft.met and loss.incarnation < draft.status.incarnation
         message = f"pod {loss.name} is lost ({loss.end.cause}): {loss.end.message}"
         fault = Fault(loss.end.cause, message, loss.end.began, loss.node, loss.end.status, loss.end.message)
-        charged = count(draft, fault, first=place == 0 and not aftermath)
-        pause(draft, loss.end, charged=charged)
+        counted = count(draft, fault, first=place == 0 and not aftermath, stops=loss.index in needed)
+        pause(draft, loss.end, charged=counted.charged)
         note_fatal(draft, loss.end, loss.name)
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
         draft.tell("Warning", reason, message)
         draft.trouble = (reason, message)
     lost = {loss.index for loss in losses}
-    needed = {STORE_INDEX, *draft.status.members}
-    explained = any(loss.breaks_ranks and loss.index in needed for loss in losses)
-    if draft.met and (lost | missed) & needed:
+    replaced = _given_up(draft)
+    explained = bool(replaced) or any(loss.breaks_ranks and loss.index in needed for loss in losses)
+    if draft.met and (lost | missed | replaced) & needed:
         draft.begin_incarnation(draft.next_members())
     if explained:
         write_off(draft)
+
+
+def _given_up(draft: Draft) -> set[int]:
+    """Members whose pods live and are to be replaced."""
+    used = set(draft.status.counted_pods)
+    pods = {index: draft.workers.get(index) for index in draft.status.members} if draft.met else {}
+    return {index for index, pod in pods.items() if pod is not None and pod.uid in used and not ended(pod)}
 
 
 def _call_back_finished(draft: Draft) -> set[int]:
@@ -87,7 +95,7 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
             keep[known.index] = known
             continue
         used.append(known.uid)
-        end = _gone(draft) if pod is None else end_of(pod, draft.nodes, draft.now)
+        end = _gone(draft) if pod is None else draft.end_of(pod)
         if end is not None:
             name, node = names.worker_name(draft.view.name, known.index), pod.node if pod is not None else ""
             losses.append(_Loss(known.index, name, end, known.incarnation, node))
@@ -99,7 +107,7 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
             keep[index] = KnownPod(index=index, uid=pod.uid, incarnation=pod.incarnation)
             continue
         used.append(pod.uid)
-        if end := end_of(pod, draft.nodes, draft.now):
+        if end := draft.end_of(pod):
             losses.append(_Loss(index, pod.name, end, pod.incarnation, pod.node))
     draft.count_on(keep)
     draft.use_up(used)
@@ -132,7 +140,7 @@ def _end_of_store(draft: Draft, pod: PodView | None) -> End | None:
     if pod is None:
         return _gone(draft)
     if _store_is_over(draft, pod):
-        return end_of(pod, draft.nodes, draft.now) or End(Cause.STORE_LOST, draft.now, "it ended")
+        return draft.end_of(pod) or End(Cause.STORE_LOST, draft.now, "it ended")
     if draft.met and (why := unreached(draft)) is not None:
         again = in_a_row(draft) + 1
         draft.set(store=draft.status.store.model_copy(update={"unreached": again}))
@@ -145,11 +153,11 @@ def _know_store(draft: Draft, uid: str) -> None:
 
 
 def _is_over(draft: Draft, pod: PodView) -> bool:
-    return ended_well(pod) or end_of(pod, draft.nodes, draft.now) is not None
+    return ended_well(pod) or draft.end_of(pod) is not None
 
 
 def _store_is_over(draft: Draft, pod: PodView) -> bool:
-    return ended(pod) or end_of(pod, draft.nodes, draft.now) is not None
+    return ended(pod) or draft.end_of(pod) is not None
 
 
 def _gone(draft: Draft) -> End:

@@ -20,10 +20,12 @@ def note_figures(draft: Draft) -> None:
     """Take progress and counts into the status."""
     alive = [pod for pod in draft.workers.values() if draft.alive(pod)]
     failed = [pod for pod in draft.workers.values() if ended(pod) and not ended_well(pod)]
+    idle = max(0, sum(pod.index not in draft.status.members for pod in alive) - draft.missing)
     counts = WorkerCounts(
-        desired=0 if draft.spec.suspend else len(draft.wanted),
+        desired=0 if draft.spec.suspend else draft.size,
         ready=sum(pod.ready for pod in alive),
-        active=len(alive),
+        active=len(alive) - idle,
+        spare=idle,
         failed=len(failed),
     )
     draft.set(workers=counts)

@@ -71,8 +71,11 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
     message = describe(pod.name, first)
     error = f"{first.message}\n{first.log_tail}"
     fault = Fault(_cause(first), message, first.at, pod.node, first.exit_code, error)
-    if count(draft, fault, first=True):
+    counted = count(draft, fault, first=True)
+    if counted.charged:
         note_repetition(draft, ended, first, message)
+    if counted.replace:
+        draft.give_up(pod)
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
     reason = Reason.HUNG if first.hang else Reason.RANK_FAILED
     draft.tell("Warning", reason, message)

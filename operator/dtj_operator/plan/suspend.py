@@ -61,7 +61,7 @@ def resume(draft: Draft) -> None:
         return
     first = draft.status.start_time is None
     now = Timestamp(draft.now)
-    draft.begin_incarnation(draft.wanted)
+    draft.begin_incarnation(draft.wanted[: draft.size])
     write_off(draft)
     draft.set(
         resumed_at=now,

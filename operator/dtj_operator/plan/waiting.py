@@ -49,7 +49,9 @@ def _needed(draft: Draft) -> set[str]:
 
 
 def _pods(draft: Draft) -> tuple[Reason, str] | None:
-    found = [(index, draft.workers.get(index)) for index in draft.wanted if index not in draft.status.finished_members]
+    # A spare that is not there yet keeps nobody waiting.
+    needed = draft.wanted if draft.missing else draft.status.members
+    found = [(index, draft.workers.get(index)) for index in needed if index not in draft.status.finished_members]
     missing = [index for index, pod in found if pod is None or not draft.alive(pod)]
     starting = [pod for _, pod in found if pod is not None and draft.alive(pod) and not pod.ip]
     for pod in starting:
@@ -62,9 +64,9 @@ def _pods(draft: Draft) -> tuple[Reason, str] | None:
         if pod.waiting_reason:
             return Reason.WAITING_FOR_PODS, f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}"
     if missing:
-        return Reason.WAITING_FOR_PODS, f"{len(missing)} of {len(draft.wanted)} worker pods are to be made"
+        return Reason.WAITING_FOR_PODS, f"{len(missing)} of {len(needed)} worker pods are to be made"
     if starting:
-        return Reason.WAITING_FOR_PODS, f"{len(starting)} of {len(draft.wanted)} worker pods have no address yet"
+        return Reason.WAITING_FOR_PODS, f"{len(starting)} of {len(needed)} worker pods have no address yet"
     return None
 
 

@@ -13,7 +13,8 @@ from dtj_operator.observe.view import PodView
 
 from .actions import CreateStore, CreateWorker, SendStop
 from .draft import Draft
-from .ends import end_of, ended
+from .ends import ended
+from .exclusion import avoided
 from .suspend import leave
 
 PARTING = 10.0
@@ -32,9 +33,9 @@ def keep_pods(draft: Draft) -> None:
         for index in draft.wanted
         if index not in draft.status.finished_members and names.worker_name(draft.view.name, index) not in occupied
     ]
-    store = names.store_name(draft.view.name)
+    store, avoid = names.store_name(draft.view.name), avoided(draft)
     if store not in occupied:
-        draft.act(CreateStore(store, draft.status.incarnation))
+        draft.act(CreateStore(store, draft.status.incarnation, avoid))
     if not missing:
         return
     after = draft.status.create_after
@@ -42,7 +43,7 @@ def keep_pods(draft: Draft) -> None:
         draft.wake(after)
         return
     for index in missing:
-        draft.act(CreateWorker(names.worker_name(draft.view.name, index), index, draft.status.incarnation))
+        draft.act(CreateWorker(names.worker_name(draft.view.name, index), index, draft.status.incarnation, avoid))
     which = f"worker {missing[0]}" if len(missing) == 1 else f"{len(missing)} workers"
     draft.tell("Normal", Reason.CREATED, f"creating {which} in incarnation {draft.status.incarnation}")
 
@@ -56,15 +57,17 @@ def _delete_used(draft: Draft) -> None:
         if pod.component == Component.WORKER and pod.index not in needed:
             _part_with(draft, pod)
         elif pod.uid in used:
-            runs = end_of(pod, draft.nodes, draft.now) is None and not ended(pod)
+            runs = draft.end_of(pod) is None and not ended(pod)
             draft.delete(pod, _why_used(draft, pod), force=runs and pod.component == Component.STORE)
 
 
 def _why_used(draft: Draft, pod: PodView) -> str:
-    if end := end_of(pod, draft.nodes, draft.now):
+    if end := draft.end_of(pod):
         return f"its end is counted ({end.cause})"
     if ended(pod):
         return "it has ended and is needed again"
+    if pod.component == Component.WORKER and pod.index in draft.wanted:
+        return "a rule of failurePolicy replaces it"
     return "its members cannot reach it" if pod.component == Component.STORE else "it was scaled away"
 
 
@@ -76,7 +79,7 @@ def _part_with(draft: Draft, pod: PodView) -> None:
     """
     reported = draft.view.reports.get(pod.uid)
     until = (draft.status.incarnation_at or 0.0) + PARTING
-    runs = end_of(pod, draft.nodes, draft.now) is None and not ended(pod) and pod.deletion_at is None
+    runs = draft.end_of(pod) is None and not ended(pod) and pod.deletion_at is None
     if reported is not None and reported.report.incarnation > 0 and runs and draft.now < until:
         message = Stop(reported.report.incarnation, save=False)
         draft.act(SendStop(pod.name, pod.uid, pod.ip, message))

@@ -34,10 +34,10 @@ def manifest(view: JobView, action: Create | DryRunWorker, site: Site) -> Manife
         ValueError: the job's spec cannot be read, or has nothing to make it from.
     """
     match action:
-        case CreateWorker(index=index, incarnation=incarnation):
-            return worker(view, index, incarnation, site)
-        case CreateStore(incarnation=incarnation):
-            return store(view, incarnation, site)
+        case CreateWorker(index=index, incarnation=incarnation, avoid=avoid):
+            return worker(view, index, incarnation, site, avoid)
+        case CreateStore(incarnation=incarnation, avoid=avoid):
+            return store(view, incarnation, site, avoid)
         case CreateService():
             return service(view)
         case CreatePolicy():

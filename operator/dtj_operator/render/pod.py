@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from .parts import Manifest
@@ -10,8 +12,6 @@ from .parts import Manifest
 OWN_IMAGE = "dtj-trainer"
 """Name of the trainer's image. It runs as user 1000, so it can be held to the restricted profile."""
 OWN_USER = 1000
-NODE_AWAY_SECONDS = 30
-"""How long a pod stays bound to a node that is not ready or unreachable. Kubernetes' own default is 300."""
 _AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -37,11 +37,28 @@ def restrict(pod: Manifest, container: Manifest) -> None:
     for_container.setdefault("capabilities", {"drop": ["ALL"]})
 
 
-def tolerations(given: list[Any]) -> list[Any]:
-    """The given ones, and short ones for nodes that are away, unless something is said about those."""
+def avoid_nodes(affinity: Manifest | None, nodes: Sequence[str]) -> Manifest | None:
+    """The affinity, and a strong preference for nodes other than these."""
+    if not nodes:
+        return affinity
+    other = {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in nodes]}
+    out = dict(affinity or {})
+    by_node = dict(out.get("nodeAffinity") or {})
+    wishes = by_node.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+    by_node["preferredDuringSchedulingIgnoredDuringExecution"] = [*wishes, {"weight": 100, "preference": other}]
+    return {**out, "nodeAffinity": by_node}
+
+
+def tolerations(given: list[Any], seconds: float) -> list[Any]:
+    """The given ones, and short ones for nodes that are away, unless something is said about those.
+
+    Args:
+        given: the template's.
+        seconds: how long a pod stays bound to a node that is not ready or unreachable; Kubernetes' own default is 300.
+    """
     said = {each.get("key") for each in given if each.get("effect") in (None, "", "NoExecute")}
     short = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_AWAY_SECONDS}
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": math.ceil(seconds)}
         for key in _AWAY
         if key not in said and None not in said
     ]

@@ -5,6 +5,7 @@ Apart from the workers, so that the death of none of them takes the meeting plac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 from dtj_api import names
@@ -14,15 +15,15 @@ from dtj_operator.observe.view import JobView
 
 from .launcher import bring, entry
 from .parts import Manifest, metadata, pod_labels, spec_of, worker_selector
-from .pod import is_own_image, restrict, tolerations
+from .pod import avoid_nodes, is_own_image, restrict, tolerations
 from .site import Site
 
 STORE = "dtj_trainer.launch.store"
 _LIKE_THE_WORKERS = ("imagePullSecrets", "nodeSelector", "schedulerName", "securityContext", "priorityClassName")
 
 
-def store(view: JobView, incarnation: int, site: Site) -> Manifest:
-    """The store's pod."""
+def store(view: JobView, incarnation: int, site: Site, avoid: Sequence[str] = ()) -> Manifest:
+    """The store's pod, on another node than those to avoid where that can be."""
     spec = spec_of(view)
     template = deepcopy(spec.workers.template)
     given, trainer = template["spec"], trainer_container(template)
@@ -44,8 +45,8 @@ def store(view: JobView, incarnation: int, site: Site) -> Manifest:
         "terminationGracePeriodSeconds": 5,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "tolerations": tolerations(given.get("tolerations") or []),
-        "affinity": _near_workers(view, (given.get("affinity") or {}).get("nodeAffinity")),
+        "tolerations": tolerations(given.get("tolerations") or [], spec.failure_policy.node_loss.tolerate),
+        "affinity": avoid_nodes(_near_workers(view, (given.get("affinity") or {}).get("nodeAffinity")), avoid),
         "containers": [container],
     }
     pod.update({key: given[key] for key in _LIKE_THE_WORKERS if key in given})

@@ -6,6 +6,7 @@ never touched: the template is copied first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 from dtj_api import names
@@ -18,7 +19,7 @@ from dtj_operator.observe.view import JobView
 from .environment import environment
 from .launcher import bring, entry
 from .parts import Manifest, metadata, pod_labels, spec_of
-from .pod import is_own_image, restrict, tolerations
+from .pod import avoid_nodes, is_own_image, restrict, tolerations
 from .site import Site
 
 LAUNCH = "dtj_trainer.launch"
@@ -26,8 +27,8 @@ BUILT_IN = ("python", "-m", "dtj_trainer.train")
 VOLUME, KEY, SHARED_MEMORY = "dtj-volume", "dtj-key", "dtj-shm"
 
 
-def worker(view: JobView, index: int, incarnation: int, site: Site) -> Manifest:
-    """The pod of one index."""
+def worker(view: JobView, index: int, incarnation: int, site: Site, avoid: Sequence[str] = ()) -> Manifest:
+    """The pod of one index, on another node than those to avoid where that can be."""
     spec = spec_of(view)
     template = deepcopy(spec.workers.template)
     name = names.worker_name(view.name, index)
@@ -45,8 +46,10 @@ def worker(view: JobView, index: int, incarnation: int, site: Site) -> Manifest:
         hostname=name,
         subdomain=names.service_name(view.name),
         terminationGracePeriodSeconds=grace_seconds(template),
-        tolerations=tolerations(pod.get("tolerations") or []),
+        tolerations=tolerations(pod.get("tolerations") or [], spec.failure_policy.node_loss.tolerate),
     )
+    if affinity := avoid_nodes(pod.get("affinity"), avoid):
+        pod["affinity"] = affinity
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
     if spec.schedule.priority_class_name is not None:

@@ -68,7 +68,7 @@ class JobCollector(Collector):
             info.add_metric((*where, job.uid), 1)
             for each in Phase:
                 phase.add_metric((*where, each), float(each == status.phase))
-            for state in ("desired", "ready", "active", "failed"):
+            for state in ("desired", "ready", "active", "spare", "failed"):
                 workers.add_metric((*where, state), getattr(status.workers, state))
             incarnation.add_metric(where, status.incarnation)
             for cause, count in sorted(status.restarts.by_cause.items()):

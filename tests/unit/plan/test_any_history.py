@@ -29,9 +29,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.crashes = 0
         self.numbers: list[int] = []
 
-    @initialize(replicas=st.integers(1, 3), elastic=st.booleans())
-    def begin(self, replicas: int, elastic: bool) -> None:
-        workers: dict[str, Any] = {"replicas": replicas}
+    @initialize(replicas=st.integers(1, 3), spares=st.integers(0, 2), elastic=st.booleans())
+    def begin(self, replicas: int, spares: int, elastic: bool) -> None:
+        workers: dict[str, Any] = {"replicas": replicas, "spares": spares}
         if elastic:
             workers["minReplicas"] = 1
         patient = {"maxRestarts": 1000, "crashLoop": {"sameStep": 0, "sameError": 0}}
@@ -126,6 +126,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.spec["workers"]["replicas"] = replicas
         self.world.generation += 1
 
+    @rule(spares=st.integers(0, 2))
+    def change_spares(self, spares: int) -> None:
+        self.world.spec["workers"]["spares"] = spares
+        self.world.generation += 1
+
     @rule(value=st.booleans())
     def suspend(self, value: bool) -> None:
         self.world.spec["suspend"] = value
@@ -165,6 +170,14 @@ class AnyHistory(RuleBasedStateMachine):
                 or "are wanted" in action.why
             ), action
         self.world.deletes.clear()
+
+    @invariant()
+    def never_more_members_than_replicas_and_the_clock_stops_when_it_trains(self) -> None:
+        status, spec = self.world.status, self.world.spec["workers"]
+        if status.phase == Phase.RUNNING and status.observed_generation == self.world.generation:
+            assert len(status.members) <= spec["replicas"]
+            assert status.interruption is None
+        assert len(status.recoveries) <= 10
 
     @invariant()
     def one_meeting_has_one_number(self) -> None:

@@ -16,8 +16,8 @@ from dtj_operator.plan import CreateWorker, DryRunWorker
 from dtj_operator.render import Manifest, Site, manifest
 
 
-def worker(view: JobView, index: int = 2) -> Manifest:
-    return manifest(view, CreateWorker(names.worker_name(NAME, index), index, 3), Site())
+def worker(view: JobView, index: int = 2, avoid: tuple[str, ...] = ()) -> Manifest:
+    return manifest(view, CreateWorker(names.worker_name(NAME, index), index, 3, avoid), Site())
 
 
 def trainer_of(pod: Manifest) -> dict[str, Any]:
@@ -362,3 +362,32 @@ def test_the_dry_run_is_a_worker_under_a_name_that_is_free() -> None:
     pod = manifest(a_job().view(), DryRunWorker("hash"), Site())
     assert pod["metadata"]["name"] == "ner-worker-9999"
     assert pod["spec"]["containers"] != []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"podAntiAffinity": {"x": 1}},
+        {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+        {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {}}]}},
+    ],
+)
+def test_nodes_are_avoided_by_a_preference_beside_what_the_template_says(given: dict[str, Any]) -> None:
+    job = a_job().template(a_template(affinity=given))
+    affinity = worker(job.view(), avoid=("node-a", "node-b"))["spec"]["affinity"]
+    wishes = affinity["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in ("node-a", "node-b")]
+    assert wishes[-1] == {"weight": 100, "preference": {"matchFields": fields}}
+    assert wishes[:-1] == given.get("nodeAffinity", {}).get("preferredDuringSchedulingIgnoredDuringExecution", [])
+    for key, value in given.items():
+        assert affinity[key].items() >= {k: v for k, v in value.items() if not k.startswith("preferred")}.items()
+
+
+def test_without_nodes_to_avoid_the_affinity_is_the_templates() -> None:
+    assert "affinity" not in worker(a_job().view())["spec"]
+
+
+def test_a_pod_gives_up_a_node_when_the_operator_does() -> None:
+    pod = worker(a_job().spec(failurePolicy={"nodeLoss": {"tolerate": "90s"}}).view())
+    assert {each["tolerationSeconds"] for each in pod["spec"]["tolerations"]} == {90}
