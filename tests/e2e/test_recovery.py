@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 from e2e_jobs import Jobs, Object
@@ -14,7 +15,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STEPS = 1_000_000
 """More than any machine makes meanwhile: this job is not there to end."""
 NAME = "own-script"
-FIRST, SECOND, STORE = names.worker_name(NAME, 0), names.worker_name(NAME, 1), names.store_name(NAME)
+FIRST, SECOND, THIRD = (names.worker_name(NAME, index) for index in range(3))
+STORE = names.store_name(NAME)
 
 
 def elastic(spec: Object) -> None:
@@ -70,3 +72,61 @@ def test_a_job_lives_through_the_loss_of_a_pod_and_of_its_store_and_two_resizes(
         assert each["stepsRedone"] >= 0
     resumed = [int(step) for step in re.findall(r"goes on from step (\d+)", jobs.logs_of_ranks(NAME))]
     assert min(resumed) >= 100, "nobody began anew"
+
+
+def guarded(spec: Object) -> None:
+    elastic(spec)
+    spec["workers"].update(minReplicas=2, spares=1)
+    spec["failurePolicy"] = {"hang": {"stepTimeout": "4s"}}
+
+
+def stands_by(jobs: Jobs) -> None:
+    jobs.wait(NAME, "jsonpath={.status.workers.spare}=1", 60)
+    for pod in (FIRST, SECOND, THIRD):
+        jobs.kubectl("wait", "--for=condition=Ready", "pod", pod, "-n", jobs.namespace, "--timeout=60s")
+
+
+def test_a_spare_takes_over_at_once_and_a_hang_is_found(jobs: Jobs) -> None:
+    jobs.apply("own-script.yaml", guarded)
+    jobs.wait_for_step(NAME, 200, 180)
+    stands_by(jobs)
+    start = uids(jobs)
+
+    jobs.kubectl("delete", "pod", SECOND, "-n", jobs.namespace, "--grace-period=0", "--force")
+    after = trains_on(jobs, 2)
+    assert jobs.job(NAME)["status"]["members"] == [0, 2], "the spare took the place"
+    assert (after[FIRST], after[THIRD]) == (start[FIRST], start[THIRD])
+    stands_by(jobs)
+    replaced = uids(jobs)
+    assert replaced[SECOND] != start[SECOND], "the replacement is the new spare"
+
+    jobs.kill_rank(THIRD, signal.SIGSTOP)
+    jobs.wait(NAME, "jsonpath={.status.restarts.byCause.Hang}=1", 60)
+    assert trains_on(jobs, 2) == replaced
+    folder = jobs.work_dir(NAME) / "logs" / "2-1"
+    stacks = {path.name: path.read_text() for path in folder.glob("*.stack")}
+    assert stacks["1.stack"] == "no stack: the process is stopped\n"
+    assert "own_script.py" in stacks["0.stack"]
+
+    status = jobs.job(NAME)["status"]
+    lost, hung = status["recoveries"]
+    for each in (lost, hung):
+        print(f"{each['cause']}: {each['seconds']} s {each['phases']}, {each.get('stepsRedone')} steps redone")
+    assert hung["cause"] == "Hang"
+    assert status["restarts"]["counted"] == 1
+    assert status["restarts"]["excused"] == 1
+
+
+def broken(spec: Object) -> None:
+    spec["workers"]["template"]["spec"]["containers"][0]["command"].append("--width=-1")
+
+
+def test_the_same_error_of_the_users_twice_ends_the_job_with_its_words(jobs: Jobs) -> None:
+    name = jobs.apply("own-script.yaml", broken)
+    status = jobs.wait(name, "condition=Failed", 120)["status"]
+    failed = next(each for each in status["conditions"] if each["type"] == "Failed")
+    assert failed["reason"] == "UserError"
+    assert "negative dimension" in failed["message"]
+    assert "own_script.py" in failed["message"], "the traceback says where"
+    assert status["restarts"]["counted"] == 2
+    assert status["incarnation"] == 1, "its pods stayed"

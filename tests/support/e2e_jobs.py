@@ -27,8 +27,8 @@ from dtj_demo.place import Place
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Object = dict[str, Any]
 
-KILL_A_RANK = """
-import os, signal, sys
+SIGNAL_A_RANK = """
+import os, sys
 # PID 1 is the launcher; its child preloads torch and forks the ranks.
 def parent(pid):
     return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
@@ -36,7 +36,7 @@ pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
 ranks = sorted(pid for pid in pids if pid > 1 and parent(pid) > 1 and parent(parent(pid)) == 1)
 if not ranks:
     sys.exit("no rank runs in this pod")
-os.kill(ranks[0], signal.SIGKILL)
+os.kill(ranks[0], int(sys.argv[1]))
 print(ranks[0])
 """
 
@@ -123,11 +123,10 @@ class Jobs:
             assert time.monotonic() < deadline, f"{name} has {sorted(found)}, not {sorted(wanted)}\n{self.story(name)}"
             time.sleep(0.5)
 
-    def kill_rank(self, pod: str) -> None:
-        """SIGKILL the first rank in a pod."""
-        self.kubectl(
-            "exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--", "python", "-c", KILL_A_RANK
-        )
+    def kill_rank(self, pod: str, signum: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the first rank in a pod."""
+        inside = ("exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--")
+        self.kubectl(*inside, "python", "-c", SIGNAL_A_RANK, str(int(signum)))
 
     def stop_processes(self, pod: str) -> None:
         """SIGSTOP all processes of a pod, its own PID 1 included: from inside nobody can do that."""

@@ -1,0 +1,85 @@
+"""A job's own NetworkPolicy: a TCPStore runs code for whoever connects, so strangers do not get that far."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from e2e_jobs import Jobs, Object
+
+from dtj_api import names
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+NAME = "own-script"
+TRY = """
+import json, socket, sys, time
+# The firewall learns of a new pod a moment after it runs.
+until = time.monotonic() + float(sys.argv[1])
+found = {}
+for target in sys.argv[2:]:
+    host, port = target.rsplit(":", 1)
+    found[port] = "closed"
+    while found[port] == "closed":
+        try:
+            socket.create_connection((host, int(port)), 3).close()
+            found[port] = "open"
+        except OSError:
+            if found.keys() != {port} or time.monotonic() > until:
+                break
+            time.sleep(0.5)
+print(json.dumps(found))
+"""
+
+
+def one_worker_that_is_watched(spec: Object) -> None:
+    spec["workers"]["replicas"] = 1
+    spec["workers"]["template"]["spec"]["containers"][0]["command"][-1] = "1000000"
+    spec["metrics"] = {"from": [{"podSelector": {"matchLabels": {"role": "prometheus"}}}]}
+
+
+def reached_by(jobs: Jobs, name: str, labels: dict[str, str], seconds: int, targets: list[str]) -> dict[str, str]:
+    """Which ports a pod of this namespace with these labels can connect to: the first one within so many seconds, the others at once."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": jobs.namespace, "labels": labels},
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [
+                {
+                    "name": "main",
+                    "image": jobs.place.trainer.reference,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", "-c", TRY, str(seconds), *targets],
+                }
+            ],
+        },
+    }
+    jobs.kubectl.apply(pod)
+    jobs.kubectl(
+        "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "-n", jobs.namespace, "--timeout=60s"
+    )
+    found: dict[str, str] = json.loads(jobs.kubectl("logs", name, "-n", jobs.namespace))
+    return found
+
+
+def test_strangers_reach_neither_store_nor_control_and_metrics_from_lets_one_in_to_the_metrics_alone(
+    jobs: Jobs,
+) -> None:
+    jobs.apply("own-script.yaml", one_worker_that_is_watched)
+    jobs.wait_for_step(NAME, 1, 180)
+    address = {
+        pod: jobs.kubectl("get", "pod", pod, "-n", jobs.namespace, "-o", "jsonpath={.status.podIP}")
+        for pod in (names.worker_name(NAME, 0), names.store_name(NAME))
+    }
+    worker, store = address.values()
+    metrics = f"{worker}:{names.METRICS_PORT}"
+    guarded = [f"{store}:{names.STORE_PORT}", f"{worker}:{names.CONTROL_PORT}"]
+
+    assert set(reached_by(jobs, "stranger", {}, 0, [*guarded, metrics]).values()) == {"closed"}
+    assert reached_by(jobs, "prometheus", {"role": "prometheus"}, 30, [metrics, *guarded]) == {
+        str(names.METRICS_PORT): "open",
+        str(names.STORE_PORT): "closed",
+        str(names.CONTROL_PORT): "closed",
+    }
