@@ -39,7 +39,7 @@ def one_worker_that_is_watched(spec: Object) -> None:
 
 
 def reached_by(jobs: Jobs, name: str, labels: dict[str, str], seconds: int, targets: list[str]) -> dict[str, str]:
-    """Which ports a pod of this namespace with these labels can connect to: the first one within so many seconds, the others at once."""
+    """Which ports a pod with these labels can connect to: the first one within so many seconds, the others at once."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
