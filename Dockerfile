@@ -1,6 +1,6 @@
 # The operator. It never contains torch.
 #
-#   docker build -t dtj-operator .
+#   docker build -t dtj-operator:0.1.0 .
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE}
 

@@ -83,6 +83,7 @@ docs: setup  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 .PHONY: clean
-clean: cluster-down  ## remove what the commands above left in the checkout, and the cluster; caches stay
+clean:  ## remove what the commands above left in the checkout, and the cluster; caches stay
+	@if [ -d .venv ]; then $(RUN) tools/cluster/cluster down; fi
 	rm -rf .venv site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

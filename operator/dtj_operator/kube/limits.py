@@ -33,14 +33,6 @@ class TokenBucket:
             await self._sleep(wait)
         return wait
 
-    def try_take(self) -> bool:
-        """Take one token if there is one now."""
-        self._refill()
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
     def reserve(self) -> float:
         """Take one token, on credit if need be; the answer is the time to wait until it is earned, in seconds."""
         self._refill()

@@ -91,7 +91,6 @@ def node_view(item: Object) -> NodeView:
         name=item["metadata"]["name"],
         ready=is_ready,
         not_ready_since=None if is_ready else _time(ready.get("lastTransitionTime")),
-        unschedulable=bool((item.get("spec") or {}).get("unschedulable")),
     )
 
 

@@ -85,8 +85,6 @@ class NodeView:
     """Condition Ready is True."""
     not_ready_since: float | None = None
     """`lastTransitionTime` of condition Ready when it is not True."""
-    unschedulable: bool = False
-    """`spec.unschedulable`: cordoned."""
 
 
 @dataclass(frozen=True)

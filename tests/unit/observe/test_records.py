@@ -98,8 +98,8 @@ def test_a_heartbeat_of_a_node_changes_nothing():
 
 def test_a_node_that_is_not_ready_says_since_when():
     ready = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    view = node_view({"metadata": {"name": "n"}, "spec": {"unschedulable": True}, "status": {"conditions": [ready]}})
-    assert (view.ready, view.not_ready_since, view.unschedulable) == (False, 1767225600.0, True)
+    view = node_view({"metadata": {"name": "n"}, "status": {"conditions": [ready]}})
+    assert (view.ready, view.not_ready_since) == (False, 1767225600.0)
 
 
 def job(**changes):
