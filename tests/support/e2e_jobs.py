@@ -6,11 +6,12 @@ import contextlib
 import copy
 import json
 import os
+import secrets
 import signal
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import pytest
 import yaml
 
 from dtj_api import names
-from dtj_cluster import Cluster
+from dtj_cluster import Cluster, binaries, images
 from dtj_cluster.errors import ClusterError
+from dtj_demo import chart
 from dtj_demo.commands import Kubectl
-from dtj_demo.place import Place
+from dtj_demo.place import CLAIM, Image, Place
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Object = dict[str, Any]
@@ -189,3 +191,34 @@ def query(prometheus: str, expression: str) -> list[Object]:
     with urllib.request.urlopen(url, timeout=10) as answer:
         found: list[Object] = json.load(answer)["data"]["result"]
     return found
+
+
+@pytest.fixture(scope="session")
+def place(cluster: Cluster) -> Place:
+    """The cluster, ready for jobs: real images from the Dockerfiles, the operator installed by helm."""
+    programs = binaries.ensure("kubectl", "helm")
+    versions = {name: images.ensure(name) for name in ("operator", "trainer")}
+    for name in versions:
+        images.load(name, cluster.nodes)
+    made = Place(
+        kubectl=Kubectl(programs["kubectl"], cluster.kubeconfig),
+        helm=programs["helm"],
+        operator=Image(images.reference("operator"), versions["operator"]),
+        trainer=Image(images.reference("trainer"), versions["trainer"]),
+        claim=CLAIM,
+        read=lambda path: path,
+        where=lambda path: path,
+        farewell="",
+    )
+    chart.install(made)
+    return made
+
+
+@pytest.fixture
+def jobs(cluster: Cluster, place: Place, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """A namespace of the test's own with a claim; it goes afterwards, while the next test runs in another one."""
+    title = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0]
+    namespace = f"{title[:40].strip('-')}-{secrets.token_hex(2)}"
+    folder = cluster.claim(namespace, place.claim)
+    yield Jobs(place, cluster, namespace, folder)
+    place.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -7,7 +7,7 @@ All are used up in the write that counts them: the uid goes to `countedPods` whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtj_api import names
 from dtj_api.names import Cause, Reason
@@ -18,7 +18,7 @@ from .draft import Draft
 from .ends import End, away, ended, ended_well
 from .failure_policy import Fault, count, note_fatal, pause
 from .rounds import uncounted, write_off
-from .unreached import in_a_row, unreached
+from .unreached import in_a_row, unreached, without_store
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _lost_store(draft: Draft) -> list[_Loss]:
         # Ranks do not talk to the store; but a worker that cannot reach it ends its own.
         runs = pod is not None and not _store_is_over(draft, pod)
         node = pod.node if pod is not None else ""
-        end = End(Cause.STORE_LOST, end.at, end.message)
+        end = replace(end, cause=Cause.STORE_LOST)
         losses.append(_Loss(STORE_INDEX, name, end, made_in, node, breaks_ranks=runs))
         draft.use_up([known])
         _know_store(draft, "")
@@ -144,7 +144,9 @@ def _end_of_store(draft: Draft, pod: PodView | None) -> End | None:
     if draft.met and (why := unreached(draft)) is not None:
         again = in_a_row(draft) + 1
         draft.set(store=draft.status.store.model_copy(update={"unreached": again}))
-        return End(Cause.STORE_LOST, draft.now, why)
+        # The ranks trained on until their launchers gave it up.
+        left = [each.clock.left_at for each in without_store(draft).values() if each.clock.left_at is not None]
+        return End(Cause.STORE_LOST, draft.now, why, since=min(left, default=None))
     return None
 
 

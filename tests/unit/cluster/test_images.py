@@ -319,6 +319,18 @@ def test_loading_replaces_an_older_image_and_sends_only_what_is_new(node):
         assert f"blobs/sha256/{layer['digest'].removeprefix('sha256:')}" not in tar.getnames()
 
 
+def test_the_older_image_keeps_a_name_until_the_new_one_stands(node):
+    """Or containerd collects the layers that the new one is being unpacked onto."""
+    name = images.reference("pause")
+    (node.folder / "images").write_text(f"REF TYPE DIGEST\n{name} type sha256:older 1 MiB\n")
+
+    images.load("pause", [node])
+
+    calls = [call.partition(" images ")[2] for call in (node.folder / "calls").read_text().splitlines()]
+    changes = [call for call in calls if call and not call.startswith("ls")]
+    assert changes == [f"tag --force {name} {name}-before", "import -", f"rm {name}-before"]
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [

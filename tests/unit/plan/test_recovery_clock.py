@@ -150,3 +150,12 @@ def test_a_pod_that_ends_is_lost_when_its_container_was() -> None:
     began = plan(job.view()).status.interruption
     assert began is not None
     assert (began.at, began.node) == (NOW - 5, "node-a")
+
+
+def test_a_store_out_of_reach_interrupts_when_the_ranks_were_ended() -> None:
+    job = a_job().replicas(2).running().status(incarnation_at=NOW - 500)
+    job.says(0, state=LauncherState.MEETING, error="the store is gone", clock=Clock(left_at=NOW - 2))
+    job.says(1, state=LauncherState.MEETING, error="the store is gone", clock=Clock(left_at=NOW - 1.5))
+    began = plan(job.view()).status.interruption
+    assert began is not None
+    assert (began.at, began.cause) == (NOW - 2, Cause.STORE_LOST)

@@ -9,12 +9,13 @@ No image can be pulled on a machine that reaches package registries only, so the
 Everything lies in one image layout in the cache (see `oci`), tagged by a hash of what it was made from.
 """
 
+import contextlib
 import functools
 import pathlib
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from dtj_cluster import base_image, binaries, cache, dockerfile, oci
@@ -61,8 +62,9 @@ def load(name: str, nodes: Iterable[Node]) -> None:
     ctr = binaries.ensure("ctr")["ctr"]
     for node in nodes:
         client = [str(ctr), "--address", str(node.containerd_socket), "--namespace", "k8s.io"]
-        if layout().digest(tag) != _loaded(client, reference(name)):
-            with steps.step(f"{node.name}: load the image {name}") as step:
+        loaded = _loaded(client, reference(name))
+        if layout().digest(tag) != loaded:
+            with steps.step(f"{node.name}: load the image {name}") as step, _kept(client, name, loaded):
                 sent = _import(client, tag, reference(name), node.name)
                 step.detail = f"{sent / 1e6:.1f} MB"
 
@@ -94,6 +96,23 @@ def _loaded(client: list[str], name: str) -> str | None:
         )
     rows = [line.split() for line in listed.stdout.splitlines()]
     return next((row[2] for row in rows if row[0] == name), None)
+
+
+@contextlib.contextmanager
+def _kept(client: list[str], name: str, loaded: str | None) -> Iterator[None]:
+    """Keep the image that is about to lose its name until the next one stands.
+
+    Without a name containerd collects its layers at any moment, also one that the next image is being unpacked onto.
+    """
+    if loaded is None:
+        yield
+        return
+    before = f"{reference(name)}-before"
+    subprocess.run([*client, "images", "tag", "--force", reference(name), before], capture_output=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*client, "images", "rm", before], capture_output=True, check=True)
 
 
 def _import(client: list[str], tag: str, name: str, node: str) -> int:

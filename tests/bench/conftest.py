@@ -1,0 +1,5 @@
+"""Benchmarks on the real cluster use the jobs of the end-to-end tests."""
+
+from e2e_jobs import jobs, place
+
+__all__ = ["jobs", "place"]

@@ -1,0 +1,131 @@
+"""Fault -> next step on real pods: 3 workers, CPU, Gloo, from the recovery clock that users see.
+
+    DTJ_BENCH_REPEATS=10 pytest -s tests/bench/test_faults.py
+
+Each row is one kind of fault on one job that lives through all of them: median and worst time, the median of each
+phase, steps redone. `python tests/bench/recovery.py` has the peer for a killed rank. The bars are printed and decide
+nothing, as machines differ.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from e2e_jobs import Jobs, Object
+
+from dtj_api import names
+
+pytestmark = pytest.mark.timeout(7200)
+
+NAME = "own-script"
+WORLD = 3
+REPEATS = int(os.environ.get("DTJ_BENCH_REPEATS", "3"))
+STEP_TIMEOUT = 4
+STORE = names.store_name(NAME)
+
+
+class Fault(NamedTuple):
+    """One row of the table."""
+
+    title: str
+    strike: Callable[[Jobs], None]
+    bar: float
+    spares: int = 0
+
+
+def member(jobs: Jobs, place: int) -> str:
+    """The pod of a member; 0 is rank 0's."""
+    return names.worker_name(NAME, jobs.job(NAME)["status"]["members"][place])
+
+
+def delete(jobs: Jobs, pod: str, *how: str) -> None:
+    jobs.kubectl("delete", "pod", pod, "-n", jobs.namespace, "--wait=false", *how)
+
+
+def by_force(jobs: Jobs, pod: str) -> None:
+    delete(jobs, pod, "--grace-period=0", "--force")
+
+
+FAULTS = (
+    Fault("rank SIGKILL", lambda jobs: jobs.kill_rank(member(jobs, 1)), 2.5),
+    Fault("rank 0 SIGKILL", lambda jobs: jobs.kill_rank(member(jobs, 0)), 2.5),
+    Fault(
+        f"rank SIGSTOP, limit {STEP_TIMEOUT} s",
+        lambda jobs: jobs.kill_rank(member(jobs, 2), signal.SIGSTOP),
+        3.0 * STEP_TIMEOUT,
+    ),
+    Fault("store killed", lambda jobs: by_force(jobs, STORE), 8.0),
+    Fault("store SIGSTOP", lambda jobs: jobs.stop_processes(STORE), 8.0),
+    Fault("pod deleted", lambda jobs: delete(jobs, member(jobs, 1)), 10.0),
+    Fault("pod gone by force", lambda jobs: by_force(jobs, member(jobs, 1)), 10.0),
+    Fault("pod deleted, spare", lambda jobs: delete(jobs, member(jobs, 1)), 6.0, spares=1),
+    Fault("pod gone by force, spare", lambda jobs: by_force(jobs, member(jobs, 1)), 6.0, spares=1),
+)
+
+
+def endless(spec: Object) -> None:
+    spec["workers"].update(replicas=WORLD)
+    spec["workers"]["template"]["spec"]["containers"][0]["command"][-1] = "100000000"
+    spec["failurePolicy"] = {"maxRestarts": 10_000, "hang": {"stepTimeout": f"{STEP_TIMEOUT}s"}}
+
+
+def recovered(jobs: Jobs, before: int) -> Object:
+    """Wait for one more recovery; the last one."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        status = jobs.job(NAME)["status"]
+        if status.get("recovered", {}).get("count", 0) > before and status["phase"] == "Running":
+            found: Object = status["recoveries"][-1]
+            return found
+        time.sleep(0.2)
+    pytest.fail(f"it did not recover\n{jobs.story(NAME)}")
+
+
+def settle(jobs: Jobs, spares: int) -> int:
+    """Wait until all stand where they should; how many recoveries there were."""
+    for pod in jobs.pods(NAME):
+        if "deletionTimestamp" not in pod["metadata"]:
+            jobs.kubectl("wait", "--for=condition=Ready", f"pod/{pod['metadata']['name']}", "-n", jobs.namespace)
+    jobs.wait(NAME, f"jsonpath={{.status.workers.spare}}={spares}", 120)
+    # A spare is of use once the operator has heard of it; a crash loop would be slowed down on purpose.
+    time.sleep(7)
+    return int(jobs.job(NAME)["status"].get("recovered", {}).get("count", 0))
+
+
+def test_faults(jobs: Jobs) -> None:
+    jobs.apply("own-script.yaml", endless)
+    jobs.wait_for_step(NAME, 200, 300)
+    rows = []
+    for fault in FAULTS:
+        jobs.patch(NAME, {"workers": {"spares": fault.spares}})
+        seen = []
+        for _ in range(REPEATS):
+            before = settle(jobs, fault.spares)
+            fault.strike(jobs)
+            seen.append(recovered(jobs, before))
+        rows.append(row(fault, seen))
+        print(rows[-1], flush=True)
+    status = jobs.job(NAME)["status"]
+    print(f"\n{REPEATS} of each; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n" + "\n".join(rows))
+    print(f"restarts: {status['restarts']['byCause']}")
+    assert status["recovered"]["count"] == REPEATS * len(FAULTS), "each was counted once"
+
+
+def row(fault: Fault, seen: list[Object]) -> str:
+    """One line of the table."""
+    took = [each["seconds"] for each in seen]
+    phases = {
+        phase: statistics.median(each["phases"].get(phase, 0.0) for each in seen) for phase in names.RecoveryPhase
+    }
+    redone = statistics.median(each.get("stepsRedone", 0) for each in seen)
+    told = " ".join(f"{phase} {seconds:.2f}" for phase, seconds in phases.items() if seconds)
+    return (
+        f"{fault.title:26} median {statistics.median(took):6.2f} s  worst {max(took):6.2f} s  bar {fault.bar:4.1f} s "
+        f"{'met' if max(took) <= fault.bar else 'NOT met':7}  [{told}]  {redone:.0f} steps redone"
+    )
