@@ -12,6 +12,7 @@ import torch.distributed as dist
 import dtj
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer.checkpoint.state import TrainState, is_whole
+from dtj_trainer.checkpoint.sums import write_sums
 from dtj_trainer.checkpoint.tensors import (
     Weights,
     copy_weights,
@@ -82,8 +83,9 @@ class Session:
         norm = parameter_norm(self.parallel)
         with dtj.phase("checkpoint"), dtj.checkpoint_dir(self.state.step) as directory:
             save_tensors(directory, self.parallel, self.optimizer, self.best)
+            write_sums(directory, self.world.rank)
             if self.world.rank == 0:
-                self.state.write(directory, norm)
+                self.state.write(directory, norm, self.world.size)
         self.saved = (self.state.step, self.state.evaluated_step)
 
     def evaluation_due(self) -> bool:

@@ -205,3 +205,14 @@ def test_the_site_builds_without_a_warning(tmp_path: pathlib.Path):
         timeout=120,
     )
     assert built.returncode == 0, built.stderr
+
+
+def test_each_fault_names_a_test_that_exists():
+    named = re.findall(r"`(tests/[^`]+)::(\w+)`", (ROOT / "docs" / "failures.md").read_text())
+    assert len(named) > 35
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or not re.search(rf"(def |^){name}\b", (ROOT / path).read_text(), re.M)
+    ]
+    assert missing == []

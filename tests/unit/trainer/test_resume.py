@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def test_what_differs_is_refused_and_so_are_changed_weights(root: Path, tmp_path
     (newest,) = (tmp_path / "checkpoints").glob("step-14.*")
     state = json.loads((newest / "trainer.json").read_text())
     (newest / "trainer.json").write_text(json.dumps({**state, "parameterNorm": state["parameterNorm"] * 1.001}))
-    assert "the restored parameters have norm" in run(1, raw, tmp_path)[0]["error"]
+    with pytest.raises(AssertionError, match=r"DamagedTensorsError: .* the restored parameters have norm"):
+        run(1, raw, tmp_path)
 
 
 def test_a_finished_job_is_not_trained_again(root: Path, tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_finished_job_is_not_trained_again(root: Path, tmp_path: Path) -> None
     assert again["weights"] == first["weights"]
 
 
-@pytest.mark.parametrize("damage", ["torn", "gone"])
+@pytest.mark.parametrize("damage", ["torn", "gone", "cut", "flipped", "lost"])
 def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
     root: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -99,10 +101,20 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
     assert run(1, raw, tmp_path, crash_at=CRASH)[0]["error"] is None
     (newest,) = (tmp_path / "checkpoints").glob(f"step-{RESUMED}.*")
     file = newest / "trainer.json"
-    if damage == "torn":
-        file.write_text(file.read_text()[:100])
-    else:
-        (newest / "tensors" / ".metadata").unlink()
+    tensors = max((newest / "tensors").glob("__0_*"), key=lambda path: path.stat().st_size)
+    match damage:
+        case "torn":
+            file.write_text(file.read_text()[:100])
+        case "gone":
+            (newest / "tensors" / ".metadata").unlink()
+        case "cut":
+            os.truncate(tensors, tensors.stat().st_size - 1)
+        case "flipped":
+            content = bytearray(tensors.read_bytes())
+            content[len(content) // 2] ^= 1
+            tensors.write_bytes(content)
+        case "lost":
+            tensors.unlink()
 
     resumed = run(1, raw, tmp_path)[0]
 

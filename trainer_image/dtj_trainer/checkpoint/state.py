@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dtj_trainer.checkpoint.curve import Curve
+from dtj_trainer.checkpoint.sums import sums_fit
 
 FILE = "trainer.json"
-METADATA = "tensors/.metadata"
-"""torch's own file of a distributed checkpoint, which it writes last."""
-FORMAT = 1
+FORMAT = 2
 
 
 class ResumeError(ValueError):
@@ -24,7 +23,7 @@ class ResumeError(ValueError):
 
 
 def is_whole(directory: Path) -> bool:
-    """Whether a checkpoint can be read as far as its small files tell; a torn one is passed over for the one before.
+    """Whether a checkpoint is as it was written; a damaged one is passed over for the one before.
 
     Raises:
         OSError: the volume failed.
@@ -33,7 +32,8 @@ def is_whole(directory: Path) -> bool:
         body = json.loads((directory / FILE).read_text())
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(body, dict) and (directory / METADATA).is_file()
+    ranks = body.get("ranks") if isinstance(body, dict) else None
+    return isinstance(ranks, int) and sums_fit(directory, ranks)
 
 
 @dataclass
@@ -84,9 +84,15 @@ class TrainState:
     world_sizes: list[list[int]] = field(default_factory=list)
     """Pairs of (first step, ranks): each start of the job appends one."""
 
-    def write(self, directory: Path, parameter_norm: float) -> None:
-        """Write the file into a checkpoint that is being made."""
-        body = {"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}
+    def write(self, directory: Path, parameter_norm: float, ranks: int) -> None:
+        """Write the file into a checkpoint that is being made.
+
+        Args:
+            directory: of the checkpoint.
+            parameter_norm: of all parameters together.
+            ranks: that write it.
+        """
+        body = {"format": FORMAT, "ranks": ranks, "parameterNorm": parameter_norm, **asdict(self)}
         (directory / FILE).write_text(json.dumps(body, indent=1))
 
     @classmethod
@@ -113,5 +119,6 @@ class TrainState:
                     "checkpoint path"
                 )
         norm = float(body.pop("parameterNorm"))
+        del body["ranks"]
         body["early"], body["curve"] = EarlyStop(**body["early"]), Curve(**body["curve"])
         return cls(**body), norm

@@ -19,9 +19,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from dtj_trainer.checkpoint.state import ResumeError
+from dtj_trainer.checkpoint.sums import TENSORS
 from dtj_trainer.parallel.norm import global_norm
 from dtj_trainer.parallel.wrap import Parallel
+
+
+class DamagedTensorsError(Exception):
+    """What was read is not what was saved."""
+
 
 Weights = dict[str, torch.Tensor]
 TOLERANCE = 1e-5
@@ -45,14 +50,14 @@ def parameter_norm(parallel: Parallel) -> float:
 
 def save_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: Weights | None) -> None:
     """Write this rank's part; a collective of all ranks."""
-    state_dict_saver.save(_tree(parallel, optimizer, best), checkpoint_id=directory / "tensors")
+    state_dict_saver.save(_tree(parallel, optimizer, best), checkpoint_id=directory / TENSORS)
 
 
 def load_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool) -> Weights | None:
     """Read this rank's part into model and optimizer, and return the best weights if the checkpoint has them."""
     optimizer_state = get_optimizer_state_dict(parallel.plain, optimizer)
     tree = _tree(parallel, optimizer, copy_weights(parallel) if best else None, optimizer_state)
-    state_dict_loader.load(tree, checkpoint_id=directory / "tensors")
+    state_dict_loader.load(tree, checkpoint_id=directory / TENSORS)
     set_model_state_dict(parallel.plain, tree["model"])
     set_optimizer_state_dict(parallel.plain, optimizer, optimizer_state)
     return tree.get("best")
@@ -62,11 +67,13 @@ def verify_resume(directory: Path, parallel: Parallel, expected: float) -> None:
     """Check that the weights in memory are those that were saved, whatever the two numbers of ranks.
 
     Raises:
-        ResumeError: the norm of the parameters is another one.
+        DamagedTensorsError: the norm of the parameters is another one.
     """
     found = parameter_norm(parallel)
     if abs(found - expected) > TOLERANCE * abs(expected):
-        raise ResumeError(f"{directory}: the restored parameters have norm {found!r}, the saved ones had {expected!r}")
+        raise DamagedTensorsError(
+            f"{directory}: the restored parameters have norm {found!r}, the saved ones had {expected!r}"
+        )
 
 
 def _weights(parallel: Parallel) -> Weights:
