@@ -37,6 +37,7 @@ class Fault(NamedTuple):
     strike: Callable[[Jobs], None]
     bar: float
     spares: int = 0
+    repeats: int = REPEATS
 
 
 def member(jobs: Jobs, place: int) -> str:
@@ -61,7 +62,8 @@ FAULTS = (
         3.0 * STEP_TIMEOUT,
     ),
     Fault("store killed", lambda jobs: by_force(jobs, STORE), 8.0),
-    Fault("store SIGSTOP", lambda jobs: jobs.stop_processes(STORE), 8.0),
+    # One that hangs again within minutes is replaced later and later: a worker's own way to it may be what is broken.
+    Fault("store SIGSTOP", lambda jobs: jobs.stop_processes(STORE), 8.0, repeats=1),
     Fault("pod deleted", lambda jobs: delete(jobs, member(jobs, 1)), 10.0),
     Fault("pod gone by force", lambda jobs: by_force(jobs, member(jobs, 1)), 10.0),
     Fault("pod deleted, spare", lambda jobs: delete(jobs, member(jobs, 1)), 6.0, spares=1),
@@ -105,16 +107,19 @@ def test_faults(jobs: Jobs) -> None:
     for fault in FAULTS:
         jobs.patch(NAME, {"workers": {"spares": fault.spares}})
         seen = []
-        for _ in range(REPEATS):
+        for _ in range(fault.repeats):
             before = settle(jobs, fault.spares)
             fault.strike(jobs)
             seen.append(recovered(jobs, before))
         rows.append(row(fault, seen))
         print(rows[-1], flush=True)
     status = jobs.job(NAME)["status"]
-    print(f"\n{REPEATS} of each; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n" + "\n".join(rows))
+    print(
+        f"\n{REPEATS} of each but the hung store; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
+        + "\n".join(rows)
+    )
     print(f"restarts: {status['restarts']['byCause']}")
-    assert status["recovered"]["count"] == REPEATS * len(FAULTS), "each was counted once"
+    assert status["recovered"]["count"] == sum(fault.repeats for fault in FAULTS), "each was counted once"
 
 
 def row(fault: Fault, seen: list[Object]) -> str:

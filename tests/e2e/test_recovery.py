@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+from datetime import datetime
 
 import pytest
 from e2e_jobs import Jobs, Object
 
 from dtj_api import names
+from dtj_demo import chart
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -130,3 +133,59 @@ def test_the_same_error_of_the_users_twice_ends_the_job_with_its_words(jobs: Job
     assert "own_script.py" in failed["message"], "the traceback says where"
     assert status["restarts"]["counted"] == 2
     assert status["incarnation"] == 1, "its pods stayed"
+
+
+TOLERATE = 4
+
+
+def spread(spec: Object) -> None:
+    elastic(spec)
+    spec["workers"]["minReplicas"] = 2
+    spec["failurePolicy"] = {"nodeLoss": {"tolerate": f"{TOLERATE}s"}}
+    spec["workers"]["template"]["spec"]["topologySpreadConstraints"] = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {names.Label.JOB_NAME: NAME, names.Label.COMPONENT: "worker"}},
+        }
+    ]
+
+
+def created(pod: Object) -> datetime:
+    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+
+
+def test_a_lost_node_costs_no_more_than_its_pods_and_is_avoided(jobs: Jobs) -> None:
+    jobs.apply("own-script.yaml", spread)
+    jobs.wait_for_step(NAME, 200, 180)
+    before = {pod["metadata"]["name"]: pod for pod in jobs.pods(NAME)}
+    operator = jobs.kubectl("get", "pods", "-n", chart.NAMESPACE, "-o", "jsonpath={.items[*].spec.nodeName}").split()
+    victim = next(pod["spec"]["nodeName"] for pod in before.values() if pod["spec"]["nodeName"] not in operator)
+    lost = {name for name, pod in before.items() if pod["spec"]["nodeName"] == victim}
+    assert len(lost) == 1, "the workers are spread"
+
+    jobs.cluster.kill_node(victim)
+    try:
+        jobs.wait(NAME, "jsonpath={.status.restarts.byCause.NodeLost}=1", 120)
+        jobs.wait(NAME, "jsonpath={.status.phase}=Running", 120)
+        after = {pod["metadata"]["name"]: pod for pod in jobs.pods(NAME)}
+        node = json.loads(jobs.kubectl("get", "node", victim, "-o", "json"))
+    finally:
+        jobs.cluster.start_node(victim)
+
+    (name,) = lost
+    ready = next(each for each in node["status"]["conditions"] if each["type"] == "Ready")
+    away = datetime.fromisoformat(ready["lastTransitionTime"])
+    print(
+        f"replaced {(created(after[name]) - away).total_seconds():.0f} s after Ready left True, tolerate {TOLERATE} s"
+    )
+    assert after[name]["spec"]["nodeName"] != victim
+    assert {uid for n, uid in uids(jobs).items() if n not in lost} == {
+        pod["metadata"]["uid"] for n, pod in before.items() if n not in lost
+    }
+    status = jobs.job(NAME)["status"]
+    assert [each["name"] for each in status["excludedNodes"]] == [victim]
+    assert status["restarts"]["counted"] == 0
+    (recovery,) = status["recoveries"]
+    assert (recovery["cause"], recovery["node"]) == ("NodeLost", victim)
