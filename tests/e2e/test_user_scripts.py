@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
-from e2e_jobs import Jobs
+from e2e_jobs import Jobs, Object
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SUCCEEDED = "condition=Succeeded"
 RESULTS = {"own-script.yaml": "model.pt", "hf-trainer.yaml": "model/model.safetensors"}
+
+
+def of_steps(steps: int) -> Callable[[Object], None]:
+    """Fewer steps than the example makes: enough for what happens to it."""
+
+    def change(spec: Object) -> None:
+        spec["workers"]["template"]["spec"]["containers"][0]["command"][-1] = str(steps)
+
+    return change
 
 
 def uids(jobs: Jobs, name: str) -> list[str]:
@@ -22,9 +32,9 @@ def resumed_at(jobs: Jobs, name: str) -> list[int]:
     return [int(step) for step in re.findall(r"goes on from step[ -]0*(\d+)", jobs.logs_of_ranks(name))]
 
 
-@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 2000, 100), ("hf-trainer.yaml", 600, 20)])
+@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 1200, 100), ("hf-trainer.yaml", 300, 20)])
 def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, steps: int, every: int) -> None:
-    name = jobs.apply(example)
+    name = jobs.apply(example, of_steps(steps))
     seen = jobs.wait_for_step(name, 3 * every, 180)["status"]["progress"]["step"]
     before = uids(jobs, name)
 
@@ -55,7 +65,7 @@ def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is(jobs: Jobs) -> None:
 
 
 def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) -> None:
-    name = jobs.apply("own-script.yaml")
+    name = jobs.apply("own-script.yaml", of_steps(800))
     jobs.wait_for_step(name, 150, 180)
 
     jobs.patch(name, {"suspend": True})

@@ -12,7 +12,9 @@ from dtj_api.wire import Save
 
 from .actions import SendSave
 from .draft import Draft
+from .ends import cause_of_leaving
 from .failure_policy import Fault, count
+from .recovery import interrupt
 from .rounds import count_before_they_leave
 
 SAVE_PATIENCE = 120.0
@@ -100,7 +102,17 @@ def _while_forming(draft: Draft) -> None:
     if len(better) >= len(target) and not _all_there(draft, target) and _all_there(draft, better):
         target = better
     if target != draft.status.members:
+        if not starting(draft):
+            _note_leaving(draft, target)
         _regroup(draft, target)
+
+
+def _note_leaving(draft: Draft, target: tuple[int, ...]) -> None:
+    """A member that leaves is replaced before its end is there to be counted: training stands still from now on."""
+    for index in draft.status.members:
+        pod = draft.workers.get(index)
+        if index not in target and pod is not None and pod.deletion_at is not None:
+            interrupt(draft, cause_of_leaving(pod), draft.now, pod.node)
 
 
 def _all_there(draft: Draft, members: tuple[int, ...]) -> bool:

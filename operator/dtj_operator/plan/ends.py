@@ -95,13 +95,19 @@ def _ended(pod: PodView, now: float) -> End:
     return End(_cause(pod, code), at, message.strip(), code, signal, ran=said is not None)
 
 
-def _cause(pod: PodView, code: int | None) -> Cause:
+def cause_of_leaving(pod: PodView) -> Cause:
+    """Why a pod goes that somebody deletes or sends away."""
     if pod.disruption in _LOST_WITH_NODE or pod.reason in _LOST_WITH_NODE:
         return Cause.NODE_LOST
     if pod.disruption or pod.reason in _REFUSED_BY_KUBELET or pod.reason.startswith("OutOf"):
         return Cause.POD_EVICTED
-    if pod.deletion_at is not None:
-        return Cause.POD_DELETED
+    return Cause.POD_DELETED
+
+
+def _cause(pod: PodView, code: int | None) -> Cause:
+    leaving = cause_of_leaving(pod)
+    if leaving is not Cause.POD_DELETED or pod.deletion_at is not None:
+        return leaving
     if pod.terminated is not None and pod.terminated.oom_killed:
         return Cause.OUT_OF_MEMORY
     if code == ExitCode.DRAINED:

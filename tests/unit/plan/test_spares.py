@@ -127,3 +127,20 @@ def test_after_the_end_spares_are_sent_away() -> None:
     assert made.status.phase == Phase.SUCCEEDED
     job.stored(made.status)
     assert deleted(plan(job.view(NOW + 40))) == ["pod-2-1"]
+
+
+@pytest.mark.parametrize(
+    ("disruption", "cause"), [("", Cause.POD_DELETED), ("EvictionByEvictionAPI", Cause.POD_EVICTED)]
+)
+def test_a_spare_does_not_wait_for_the_end_of_a_worker_that_leaves_and_the_clock_runs(disruption, cause) -> None:
+    job = _with_spares().change(1, deletion_at=NOW + 120, disruption=disruption)
+    job.says(0, state=LauncherState.MEETING).says(1, state=LauncherState.DRAINING)
+    first = plan(job.view())
+    assert first.status.phase == Phase.RECOVERING
+    second = plan(job.stored(first.status).view(NOW + 1))
+    assert (second.status.members, second.status.incarnation) == ((0, 2), 2)
+    assert second.status.restarts.by_cause == {}, "it is counted when it ends"
+    assert second.status.interruption is not None
+    assert (second.status.interruption.cause, second.status.interruption.node) == (cause, "node-b")
+    job.stored(second.status).end(1, 143, deletion_at=NOW + 120, disruption=disruption)
+    assert plan(job.view(NOW + 2)).status.restarts.by_cause == {cause: 1}
