@@ -118,3 +118,15 @@ def test_the_import_brings_neither_torch_nor_transformers():
     assert ran.stdout.strip() == "[]"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dtj.nothing
+
+
+def test_the_transformers_callback_declares_its_evaluations(launcher):
+    callback = dtj.TrainerCallback()
+    for _ in range(2):
+        callback.on_prediction_step(None, None, None)
+        callback.on_prediction_step(None, None, None)
+        callback.on_evaluate(None, None, None)
+    connection, _ = launcher.accept()
+    with connection:
+        assert heard(connection)["type"] == "hello"
+        assert [heard(connection)["phase"] for _ in range(4)] == ["evaluate", "", "evaluate", ""]
