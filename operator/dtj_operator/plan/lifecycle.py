@@ -66,6 +66,12 @@ def after_the_end(draft: Draft) -> None:
             draft.delete(pod, "the job has finished before the pod ran")
         elif late and kept != "None":
             draft.delete(pod, f"the job has finished and lifecycle.cleanPods is {kept}")
+    for pod in draft.view.pods:
+        if pod.component == Component.WORKER and ended(pod) and pod.phase == "Running" and kept != "None":
+            if late:
+                draft.delete(pod, "its ranks are through, and another container of it still runs")
+            else:
+                draft.wake(patience)
     if leaving:
         draft.wake(draft.now + LINGER if late else patience)
         if not late and draft.phase == Phase.FAILED:

@@ -162,6 +162,17 @@ def test_clean_pods(phase: Phase, keep: str, after: float, gone: set[str]) -> No
     assert stops == (["pod-2-1"] if told else [])
 
 
+@pytest.mark.parametrize(
+    ("keep", "after", "goes"), [("Running", 29, False), ("Running", 30, True), ("None", 30, False)]
+)
+def test_a_sidecar_that_never_ends_goes_with_its_pod(keep: str, after: float, goes: bool) -> None:
+    job = _finished(Phase.SUCCEEDED, keep).end(2, 0).change(1, phase="Running").without(STORE_INDEX)
+    made = plan(job.view(NOW + after))
+    assert deleted(made) == (["pod-1-1"] if goes else [])
+    if keep == "Running" and not goes:
+        assert made.requeue_after == 1
+
+
 @pytest.mark.parametrize("keep", ["Running", "All", "None"])
 def test_the_store_goes_when_nobody_runs(keep: str) -> None:
     job = _finished(Phase.SUCCEEDED, keep).end(2, 0)
