@@ -80,7 +80,7 @@ def test_a_job_lives_through_the_loss_of_a_pod_and_of_its_store_and_two_resizes(
 def guarded(spec: Object) -> None:
     elastic(spec)
     spec["workers"].update(minReplicas=2, spares=1)
-    spec["failurePolicy"] = {"hang": {"stepTimeout": "4s"}}
+    spec["failurePolicy"] = {"hang": {"stepTimeout": "6s"}}
 
 
 def stands_by(jobs: Jobs) -> None:

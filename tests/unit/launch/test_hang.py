@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 
 def stacks(job, place="1-1") -> dict[int, str]:
@@ -16,14 +17,14 @@ def hung(job):
 
 
 def test_a_stopped_rank_is_found_and_all_go_on_from_the_last_checkpoint(start):
-    job = start(3, "train.py", "1000000", env={"DTJ_STEP_TIMEOUT": "1.5", "DTJ_SAVE_EVERY_STEPS": "5"})
+    job = start(3, "train.py", "1000000", env={"DTJ_STEP_TIMEOUT": "4", "DTJ_SAVE_EVERY_STEPS": "5"})
     job.wait_step(7)
     job.kill_rank(1, signum=signal.SIGSTOP)
 
     job.wait_step(8, round=2)
 
     failure = hung(job)
-    assert failure.message.startswith("no step for 1.")
+    assert failure.message.startswith("no step for 4.")
     assert "stacks are in logs/1-1" in failure.message
     assert failure.step >= 7
     assert (failure.exit_code, failure.user_error) == (0, False)
@@ -37,23 +38,24 @@ def test_a_stopped_rank_is_found_and_all_go_on_from_the_last_checkpoint(start):
 
 
 def test_a_rank_that_waits_for_ever_shows_where(start):
-    job = start(2, "waits.py", env={"DTJ_STEP_TIMEOUT": "1"})
+    job = start(2, "waits.py", env={"DTJ_STEP_TIMEOUT": "4"})
     job.wait("a second round", lambda: (job.folder / "began-2").exists())
     assert hung(job).step == 3
     assert "in waits_for_nobody" in stacks(job)[1]
 
 
-def test_a_script_may_use_every_ordinary_signal_itself(start):
-    job = start(1, "train.py", "1000000", env={"DTJ_STEP_TIMEOUT": "1"})
+def test_a_pause_that_is_shorter_than_the_limit_is_no_hang(start):
+    job = start(1, "train.py", "1000000", env={"DTJ_STEP_TIMEOUT": "4"})
     job.wait_step(3)
     before = job.pids()
     os.kill(before[0], signal.SIGSTOP)
+    time.sleep(1)
     os.kill(before[0], signal.SIGCONT)
     job.wait_step(20)
     assert job.pids() == before
 
 
 def test_a_long_evaluation_is_no_hang(start):
-    job = start(2, "evaluates.py", "3", env={"DTJ_STEP_TIMEOUT": "1"})
+    job = start(2, "evaluates.py", "6", env={"DTJ_STEP_TIMEOUT": "4"})
     assert [job.exit_code(worker) for worker in job.workers] == [0, 0]
     assert not any(report.failures for report in job.reports())
