@@ -188,4 +188,6 @@ def test_a_lost_node_costs_no_more_than_its_pods_and_is_avoided(jobs: Jobs) -> N
     assert [each["name"] for each in status["excludedNodes"]] == [victim]
     assert status["restarts"]["counted"] == 0
     (recovery,) = status["recoveries"]
-    assert (recovery["cause"], recovery["node"]) == ("NodeLost", victim)
+    # Where the store was there too, it is missed before the control plane misses the node.
+    assert recovery["cause"] in ("NodeLost", "StoreLost")
+    assert recovery["node"] == victim
