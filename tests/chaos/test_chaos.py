@@ -120,7 +120,7 @@ def tell(status: Object, steps: list[Step], struck: Counter[str]) -> None:
     pace = statistics.median(b.at - a.at for a, b in itertools.pairwise(steps) if b.step == a.step + 1)
     totals = status["recovered"]
     ours = 1 - (totals["seconds"] + totals["stepsRedone"] * pace) / wall
-    outside = pace * (steps[-1].step - steps[0].step) / wall
+    outside = 1 - lost(steps, pace) / wall
     print(f"faults {dict(struck)}; restarts {status['restarts']['byCause']}; load {os.getloadavg()[0]:.1f}")
     for each in status["recoveries"]:
         print(
@@ -128,6 +128,16 @@ def tell(status: Object, steps: list[Step], struck: Counter[str]) -> None:
         )
     print(f"{steps[-1].step} steps of {pace:.3f} s in {wall:.0f} s; {totals['seconds']:.1f} s of recovery in all")
     print(f"goodput: {ours:.3f} by the status, {outside:.3f} from outside (bars: 0.90; within 0.01)")
+
+
+def lost(steps: list[Step], pace: float) -> float:
+    """Seconds in which the log got no further: from the last new step before each fault to the next new one."""
+    new = [steps[0]]
+    for each in steps:
+        if each.step > new[-1].step:
+            new.append(each)
+    gaps = (b.at - a.at for a, b in itertools.pairwise(new))
+    return sum(gap - pace for gap in gaps if gap > max(0.2, 3 * pace))
 
 
 def same_as_undisturbed(jobs: Jobs, disturbed: list[Step]) -> None:

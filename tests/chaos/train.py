@@ -9,7 +9,6 @@ import time
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 import dtj
 
@@ -19,7 +18,7 @@ folder = pathlib.Path(os.environ["DTJ_WORK_DIR"])
 dist.init_process_group("gloo")
 rank, world = dist.get_rank(), dist.get_world_size()
 torch.manual_seed(0)
-model = DistributedDataParallel(torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1)))
+model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 step = 0
 if checkpoint := dtj.latest_checkpoint():
@@ -39,6 +38,10 @@ while True:
     loss = (model(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
     optimizer.zero_grad()
     loss.backward()
+    # DistributedDataParallel orders gradients anew after the first step of a process, and three addends have an order.
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= world
     optimizer.step()
     time.sleep(PAUSE)
     step += 1
