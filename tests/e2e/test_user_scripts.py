@@ -65,7 +65,7 @@ def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is(jobs: Jobs) -> None:
 
 
 def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) -> None:
-    name = jobs.apply("own-script.yaml", of_steps(800))
+    name = jobs.apply("own-script.yaml", of_steps(4000))
     jobs.wait_for_step(name, 150, 180)
 
     jobs.patch(name, {"suspend": True})
