@@ -67,6 +67,6 @@ while step < options.steps:
 if rank == 0:
     dtj.work_dir().mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), dtj.work_dir() / "model.pt")
-    print(f"done: loss {loss.item():.4f} at step {step}")
+    print(f"done at step {step}")
 dtj.done()
 dist.destroy_process_group()
