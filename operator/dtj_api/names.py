@@ -153,6 +153,7 @@ class Condition(StrEnum):
     VOLUME_NOT_SHARED = "VolumeNotShared"
     TEMPLATE_CHANGED = "TemplateChanged"
     GRACE_TOO_SHORT = "GraceTooShort"
+    STRAGGLER = "Straggler"
 
 
 class Reason(StrEnum):
@@ -198,6 +199,8 @@ class Reason(StrEnum):
     GRACE_TOO_SHORT = "GraceTooShort"
     GRACE_ENOUGH = "GraceEnough"
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"
+    SLOW_RANK = "SlowRank"
+    EVEN_RANKS = "EvenRanks"
 
 
 class Cause(StrEnum):
@@ -293,6 +296,7 @@ class TrainMetric(StrEnum):
     TOKENS_PER_SECOND = "dtj_train_tokens_per_second"
     SAMPLES_PER_SECOND = "dtj_train_samples_per_second"
     STEP_SECONDS = "dtj_train_step_seconds"
+    OWN_STEP_SECONDS = "dtj_train_own_step_seconds"
     DATA_WAIT_SECONDS = "dtj_train_data_wait_seconds"
     WORLD_SIZE = "dtj_train_world_size"
     RESTARTS = "dtj_train_restarts_total"
@@ -319,6 +323,7 @@ class JobMetric(StrEnum):
     RECOVERY_SECONDS = "dtj_job_recovery_seconds"
     RECOVERY_PHASE_SECONDS = "dtj_job_recovery_phase_seconds_total"
     STEPS_REDONE = "dtj_job_steps_redone_total"
+    STRAGGLER_RATIO = "dtj_job_straggler_ratio"
 
 
 def claim_name(job: str) -> str:

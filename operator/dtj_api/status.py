@@ -178,6 +178,16 @@ class RecoveryTotals(StatusModel):
     """How many took at most `names.RECOVERY_BUCKETS` seconds, bucket by bucket, not cumulated; the last: more."""
 
 
+class SlowRank(StatusModel):
+    """A rank that holds up the others."""
+
+    rank: int
+    pod: str
+    node: str
+    ratio: float
+    """Its own time for a step, without its wait for others, over the median of the others' own times."""
+
+
 class SaveRequest(StatusModel):
     """A checkpoint that was asked for before a resize."""
 
@@ -224,6 +234,8 @@ class JobStatus(StatusModel):
     recoveries: Annotated[tuple[Recovery, ...], Field(max_length=10)] = ()
     """The last 10, oldest first."""
     recovered: RecoveryTotals = RecoveryTotals()
+    straggler: SlowRank | None = None
+    """Absent while no rank is much slower than the others."""
     progress: JobProgress = JobProgress()
     checkpoint: CheckpointStatus = CheckpointStatus()
     start_time: Timestamp | None = None

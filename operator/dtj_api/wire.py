@@ -139,6 +139,16 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """What a rank itself takes for a step."""
+
+    rank: int
+    """Global rank."""
+    seconds: float
+    """Median over the last minute, without the wait for other ranks."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The state of one launcher, complete: the operator needs no history to act on it."""
 
@@ -168,6 +178,8 @@ class Report:
     reports: bool = False
     """A rank has reported through `dtj` since the launcher began."""
     clock: Clock = field(default_factory=Clock)
+    paces: tuple[Pace, ...] = ()
+    """Of those ranks of this pod that have told enough in this round."""
 
 
 def encode(message: object) -> bytes:

@@ -65,7 +65,7 @@ FAULTS = (
     ),
     Fault("store killed", lambda jobs: by_force(jobs, STORE), 8.0),
     # One that hangs again within minutes is replaced later and later: a worker's own way to it may be what is broken.
-    Fault("store SIGSTOP", lambda jobs: jobs.stop_processes(STORE), 8.0, repeats=1),
+    Fault("store SIGSTOP", lambda jobs: jobs.signal_processes(STORE, signal.SIGSTOP), 8.0, repeats=1),
     Fault("pod deleted", lambda jobs: delete(jobs, member(jobs, 1)), 10.0),
     Fault("pod gone by force", lambda jobs: by_force(jobs, member(jobs, 1)), 10.0),
     Fault("pod deleted, spare", lambda jobs: delete(jobs, member(jobs, 1)), 6.0, spares=1),

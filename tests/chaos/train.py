@@ -38,7 +38,8 @@ while True:
     loss = (model(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
     optimizer.zero_grad()
     loss.backward()
-    # DistributedDataParallel orders gradients anew after the first step of a process, and three addends have an order.
+    # Not DistributedDataParallel: it lays its buckets anew after the first step of each process, and a ring of three
+    # adds up in an order that depends on the place in the bucket.
     for parameter in model.parameters():
         dist.all_reduce(parameter.grad)
         parameter.grad /= world

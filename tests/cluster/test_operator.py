@@ -24,7 +24,7 @@ from operator_process import (
 
 from dtj_api import names
 from dtj_operator.kube import errors
-from dtj_operator.kube.resources import EVENTS, JOBS, LEASES, NETWORK_POLICIES, PODS, SECRETS, SERVICES
+from dtj_operator.kube.resources import EVENTS, JOBS, LEASES, NETWORK_POLICIES, NODES, PODS, SECRETS, SERVICES
 
 pytestmark = pytest.mark.cluster
 NUMBERS = itertools.count()
@@ -270,3 +270,44 @@ async def test_a_service_that_somebody_deleted_is_made_anew(client, namespace, s
         return name in found and found[name]["metadata"]["uid"] != first["metadata"]["uid"]
 
     await until(again)
+
+
+async def test_a_job_made_anew_under_the_same_name_takes_over_no_pod_of_the_old_one(client, namespace, start):
+    operator = start("--no-leader-election")
+    await operator.ready()
+    old = await created(client, namespace, a_job("ner", 8))
+
+    async def some():
+        return await pods_of(client, old)
+
+    await until(some)
+    await client.delete(JOBS, namespace, "ner", uid=old["metadata"]["uid"])
+    new = await created(client, namespace, a_job("ner", 8))
+
+    pods = await pods_are(client, new, names_of("ner", 8))
+
+    assert {pod["metadata"]["ownerReferences"][0]["uid"] for pod in pods.values()} == {new["metadata"]["uid"]}
+    assert not await pods_of(client, old)
+    stored = await client.get(JOBS, namespace, "ner")
+    assert not stored["status"].get("restarts", {}).get("byCause"), "the end of the old pods is nobody's loss"
+
+
+async def test_a_claim_that_is_missing_is_said_in_the_schedulers_words_and_charged_to_nobody(client, namespace, start):
+    ready = {"type": "Ready", "status": "True", "reason": "Test"}
+    room = {"cpu": "64", "memory": "64Gi", "pods": "100"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "roomy"}}
+    status = {"conditions": [ready], "capacity": room, "allocatable": room}
+    stored = await client.create(NODES, None, node)
+    await client.replace(NODES, None, "roomy", {**stored, "status": status}, subresource="status")
+    start("--no-leader-election")
+    await created(client, namespace, a_job("ner", 2, checkpoint={"volume": {"claimName": "nobodys"}}))
+
+    async def said():
+        job = await client.get(JOBS, namespace, "ner")
+        conditions = (job.get("status") or {}).get("conditions") or []
+        progressing = next((each for each in conditions if each["type"] == names.Condition.PROGRESSING), {})
+        text = progressing.get("message", "")
+        return job if progressing.get("reason") == "Unschedulable" and '"nobodys" not found' in text else None
+
+    job = await until(said)
+    assert not job["status"].get("restarts", {}).get("byCause")

@@ -17,6 +17,15 @@ from dtj_cluster.status import Status
 pytestmark = pytest.mark.e2e
 
 PORT = 8000
+RESOLVE = """
+import socket, sys, time
+for _ in range(60):
+    try:
+        sys.exit(socket.gethostbyname(sys.argv[1]) and 0)
+    except OSError:
+        time.sleep(0.5)
+sys.exit("not found within 30 s")
+"""
 CONNECT = f"import socket, sys; socket.create_connection((sys.argv[1], {PORT}), 3)"
 
 
@@ -84,6 +93,9 @@ def peers(cluster, namespace):
     """One web server on each node behind a headless service; yields the namespace."""
     apply(cluster, namespace, SERVICE, pod("a", "node-0"), pod("b", "node-1"))
     wait(cluster, namespace, "condition=Ready", "pod/a", "pod/b")
+    # The names follow the API by a moment: repeat inside the pod until they have.
+    for name in ("a", "b"):
+        kubectl(cluster, "exec", "-n", namespace, name, "--", "python3", "-c", RESOLVE, "a.peers")
     return namespace
 
 

@@ -52,7 +52,7 @@ def test_a_job_lives_through_the_loss_of_a_pod_and_of_its_store_and_two_resizes(
     jobs.kubectl("delete", "pod", STORE, "-n", jobs.namespace, "--grace-period=0", "--force")
     assert trains_on(jobs, 3) == replaced
 
-    jobs.stop_processes(STORE)
+    jobs.signal_processes(STORE, signal.SIGSTOP)
     assert trains_on(jobs, 4) == replaced
 
     jobs.kubectl("scale", names.PLURAL, NAME, "-n", jobs.namespace, "--replicas=3")
@@ -137,6 +137,30 @@ def test_the_same_error_of_the_users_twice_ends_the_job_with_its_words(jobs: Job
     assert status["incarnation"] == 1, "its pods stayed"
 
 
+def of_two(spec: Object) -> None:
+    elastic(spec)
+    spec["workers"]["minReplicas"] = 2
+
+
+def test_a_slow_rank_is_named_and_left_alone(jobs: Jobs) -> None:
+    jobs.apply("own-script.yaml", of_two)
+    jobs.wait_for_step(NAME, 20, 180)
+    jobs.throttle(SECOND, 0.15)
+    before = uids(jobs)
+
+    status = jobs.wait(NAME, "condition=Straggler", 120)["status"]
+
+    (pod,) = (each for each in jobs.pods(NAME) if each["metadata"]["name"] == SECOND)
+    slow = status["straggler"]
+    assert slow["pod"] == SECOND
+    assert slow["node"] == pod["spec"]["nodeName"]
+    assert slow["ratio"] >= 1.5
+    said = next(each for each in status["conditions"] if each["type"] == "Straggler")
+    assert said["message"].startswith(f"rank {slow['rank']} (pod {SECOND}, node {slow['node']}) takes ")
+    assert uids(jobs) == before
+    assert status["restarts"].get("counted", 0) == 0
+
+
 TOLERATE = 4
 
 
@@ -148,7 +172,9 @@ def spread(spec: Object) -> None:
         {
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
+            "whenUnsatisfiable": "DoNotSchedule",
+            # A lost node is tainted, and then does not count.
+            "nodeTaintsPolicy": "Honor",
             "labelSelector": {"matchLabels": {names.Label.JOB_NAME: NAME, names.Label.COMPONENT: "worker"}},
         }
     ]

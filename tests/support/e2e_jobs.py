@@ -130,17 +130,35 @@ class Jobs:
         inside = ("exec", "-n", self.namespace, pod, "-c", names.TRAINER_CONTAINER, "--")
         self.kubectl(*inside, "python", "-c", SIGNAL_A_RANK, str(int(signum)))
 
-    def stop_processes(self, pod: str) -> None:
-        """SIGSTOP all processes of a pod, its own PID 1 included: from inside nobody can do that."""
+    def signal_processes(self, pod: str, signum: signal.Signals) -> None:
+        """Send a signal to all processes of a pod, its own PID 1 included: from inside nobody can do that."""
+        found = self.processes(pod)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    def throttle(self, pod: str, cpus: float) -> None:
+        """Give a pod no more than so many CPUs from now on, behind Kubernetes' back."""
+        lines = Path(f"/proc/{self.processes(pod)[0]}/cgroup").read_text().splitlines()
+        places = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+        quota = str(int(cpus * 100_000))
+        if "cpu" in places:
+            file, text = Path("/sys/fs/cgroup/cpu", places["cpu"].strip("/")).parent / "cpu.cfs_quota_us", quota
+        else:
+            file, text = Path("/sys/fs/cgroup", places[""].strip("/")).parent / "cpu.max", f"{quota} 100000"
+        file.write_text(text)
+
+    def processes(self, pod: str) -> list[int]:
+        """The processes of a pod, by their pids on this machine."""
         found = json.loads(self.kubectl("get", "pod", pod, "-n", self.namespace, "-o", "json"))
         mark = f"/pod{found['metadata']['uid']}/"
-        stopped = 0
+        pids = []
         for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 if mark in cgroup.read_text():
-                    os.kill(int(cgroup.parent.name), signal.SIGSTOP)
-                    stopped += 1
-        assert stopped, f"no process of {pod} runs on this machine"
+                    pids.append(int(cgroup.parent.name))
+        assert pids, f"no process of {pod} runs on this machine"
+        return pids
 
     def patch(self, name: str, spec: Object) -> None:
         """Merge into the job's spec."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dtj.link import link
+from dtj.pace import pace
 
 MEMORY_EVERY = 2.0
 """Seconds between two looks at the memory in use."""
@@ -104,6 +105,8 @@ def phase(name: str) -> Iterator[None]:
     """
     global _last_report
     _phases.append(name)
+    if name != "train":
+        pace.skip()
     link.send({"type": "phase", "phase": name})
     try:
         yield

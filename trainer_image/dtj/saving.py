@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dtj.group import agree, process_group
 from dtj.link import link
+from dtj.pace import pace
 from dtj.places import number, seconds
 from dtj.reporting import work
 from dtj_api.names import Env
@@ -48,7 +49,8 @@ def should_save() -> bool:
     requests.ids += [id for id in link.requests() if id not in requests.ids]
     due = bool(requests.ids) or _interval_passed()
     digest = max((zlib.crc32(id.encode()) for id in requests.ids), default=0)
-    save, agreed = agree([int(due), digest])
+    with pace.waiting():
+        save, agreed = agree([int(due), digest])
     if agreed:
         requests.agreed.add(agreed)
     return bool(save)

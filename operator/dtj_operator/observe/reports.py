@@ -144,4 +144,4 @@ def _matters(before: Report, after: Report) -> bool:
     if after.group_rank == 0 and before.progress != after.progress:
         return True
     empty = Progress()
-    return replace(before, progress=empty) != replace(after, progress=empty)
+    return replace(before, progress=empty, paces=()) != replace(after, progress=empty, paces=())

@@ -26,6 +26,7 @@ from .progress import EVERY, note_figures
 from .recovery import note_recovered
 from .rendezvous import meet_again
 from .rounds import count_rounds
+from .straggler import note_straggler
 from .success import all_finished, note_finished
 from .suspend import resume, suspend
 from .unreadable import say_unreadable
@@ -92,6 +93,7 @@ def _steer(draft: Draft) -> None:
     decide_phase(draft)
     note_recovered(draft)
     say_where_it_stands(draft)
+    note_straggler(draft)
 
 
 def _as_plan(draft: Draft) -> Plan:
@@ -123,6 +125,7 @@ def _without_figures(status: JobStatus) -> JobStatus:
         update={
             "progress": empty.progress,
             # Of a pod that leaves this is the last word: there may be nobody to ask again in a few seconds.
+            "straggler": None,
             "checkpoint": status.checkpoint if status.phase == Phase.SUSPENDED else empty.checkpoint,
             "workers": WorkerCounts(desired=status.workers.desired),
             "pods": () if status.phase in (Phase.PENDING, Phase.STARTING) and not status.store.address else status.pods,

@@ -63,6 +63,11 @@ class JobCollector(Collector):
                 (JobMetric.CHECKPOINT_STEP, "Step of the last published checkpoint."),
             )
         }
+        straggler = GaugeMetricFamily(
+            JobMetric.STRAGGLER_RATIO,
+            "Own step time of a slow rank over the median of the others'; no series while none is slow.",
+            labels=(*_LABELS, "rank", "node"),
+        )
         for job in self._jobs():
             where, status = (job.namespace, job.name), job.status
             info.add_metric((*where, job.uid), 1)
@@ -78,10 +83,12 @@ class JobCollector(Collector):
             redone.add_metric(where, recovered.steps_redone)
             for name, seconds in sorted(recovered.phases.items()):
                 phases.add_metric((*where, name), seconds)
+            if (slow := status.straggler) is not None:
+                straggler.add_metric((*where, str(slow.rank), slow.node), slow.ratio)
             for metric, value in _figures(job).items():
                 if value is not None:
                     figures[metric].add_metric(where, value)
-        yield from (info, phase, workers, incarnation, restarts, recovery, phases, redone, *figures.values())
+        yield from (info, phase, workers, incarnation, restarts, recovery, phases, redone, straggler, *figures.values())
 
 
 def _buckets(recovered: RecoveryTotals) -> list[tuple[str, float]]:

@@ -192,3 +192,19 @@ def test_nothing_is_resized_once_a_member_is_through() -> None:
     made = plan(job.view())
     assert made.status.members == (0, 1, 2)
     assert made.status.save is None
+
+
+def test_an_edit_in_the_middle_of_a_recovery_is_one_meeting_of_the_new_size() -> None:
+    job = a_job().replicas(3, least=1).running()
+    lost = plan(job.without(1).view())
+    assert (lost.status.incarnation, lost.status.members) == (2, (0, 1, 2))
+
+    edited = plan(job.stored(lost.status).replicas(2, least=1).fields(generation=2).view(NOW + 1))
+
+    assert edited.status.observed_generation == 2
+    assert edited.status.members == (0, 1), "who trains is always the first of the wanted"
+    assert edited.status.restarts.by_cause == lost.status.restarts.by_cause == {Cause.GONE: 1}, "it is one recovery"
+    assert edited.status.interruption == lost.status.interruption
+    assert [act.incarnation for act in of(edited, CreateWorker)] == [edited.status.incarnation]
+    assert [act.uid for act in of(edited, SendStop)] == ["pod-2-1"]
+    assert of(edited, SendMeet) == [], "nobody meets before the new size is complete"

@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 STANDARD_ONLY = {
     # What runs inside foreign images, and what such a script imports.
-    "trainer_image/dtj_trainer/launch": {"torch", "dtj_api", "dtj_trainer"},
+    "trainer_image/dtj_trainer/launch": {"torch", "dtj_api", "dtj", "dtj_trainer"},
+    "trainer_image/dtj/pace.py": {"dtj"},
+    "trainer_image/dtj/link.py": {"dtj", "dtj_api"},
     "operator/dtj_api/names.py": set(),
     "operator/dtj_api/wire.py": set(),
 }

@@ -95,7 +95,10 @@ def test_at_most_sixty_series_a_job():
 
 
 def test_every_job_metric_of_the_contract_is_exported():
-    text = page([record(status=STATUS | {"progress": STATUS["progress"] | {"samplesPerSecond": 1.0}})])
+    slow = {"rank": 2, "pod": "ner-worker-0002", "node": "node-a", "ratio": 2.1}
+    changes = {"progress": STATUS["progress"] | {"samplesPerSecond": 1.0}, "straggler": slow}
+    text = page([record(status=STATUS | changes)])
+    assert 'dtj_job_straggler_ratio{job="ner",namespace="ml",node="node-a",rank="2"} 2.1' in text
     assert not [metric for metric in names.JobMetric if not re.search(rf"^{metric}(_bucket)?{{", text, re.MULTILINE)]
 
 

@@ -110,4 +110,5 @@ class Board:
                 progress=self.training.progress(),
                 reports=self.training.reports,
                 clock=self.training.clock(),
+                paces=self.training.paces(),
             )

@@ -21,6 +21,7 @@ HELP = {
     TrainMetric.TOKENS_PER_SECOND: "Tokens a second of the whole job.",
     TrainMetric.SAMPLES_PER_SECOND: "Samples a second of the whole job.",
     TrainMetric.STEP_SECONDS: "Seconds of a step.",
+    TrainMetric.OWN_STEP_SECONDS: "Seconds of a step that the rank itself takes, without its wait for other ranks.",
     TrainMetric.DATA_WAIT_SECONDS: "Seconds that a step waited for its data.",
     TrainMetric.WORLD_SIZE: "Ranks of the current round, over all pods.",
     TrainMetric.RESTARTS: "Rounds after the first one in which this pod took part.",

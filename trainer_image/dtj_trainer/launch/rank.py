@@ -21,6 +21,7 @@ import types
 from pathlib import Path
 from typing import Never
 
+from dtj.pace import pace
 from dtj_trainer.launch import stacks
 from dtj_trainer.launch.command import RunAs
 from dtj_trainer.launch.errors import describe
@@ -42,6 +43,7 @@ def run_rank(start: Start) -> Never:
     _refresh_seeds()
     if path := os.environ.get(stacks.FILE):
         stacks.write_on_signal(path)
+    pace.watch()
     # Its output is a pipe, where lines would wait in a buffer, and be lost when the rank is killed.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)

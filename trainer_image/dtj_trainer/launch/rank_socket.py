@@ -3,7 +3,7 @@
 One message is one packet (SOCK_SEQPACKET): a rank never blocks on half a message, and drops a report rather than wait.
 Messages are JSON objects with a `type`:
 
-    rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase},
+    rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase}, pace {seconds},
                        ready {} (it has asked whether to save, so it can),
                        saved {step, seconds, ids, digests}, done {}
     launcher -> rank   save {id}

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dtj_api.names import TrainMetric
-from dtj_api.wire import Clock, Progress
+from dtj_api.wire import Clock, Pace, Progress
+from dtj_trainer.launch.paces import Paces
 from dtj_trainer.launch.round_clock import RoundClock
 from dtj_trainer.launch.stall import Stall, StepWatch, Timeout
 
@@ -79,6 +80,7 @@ class Training:
         self._done: dict[int, dict[str, float]] = {}
         self._points: dict[int, deque[tuple[float, float, float]]] = {}
         self._clock = RoundClock()
+        self._paces = Paces()
         self.reports = False
 
     def begin_round(self, ranks: dict[int, int]) -> None:
@@ -86,6 +88,7 @@ class Training:
         with self._lock:
             self._clock.formed(time.time())
             self._watch.begin_round()
+            self._paces.begin_round()
             self._global = ranks
             self._done = {}
             self._points = {}
@@ -121,6 +124,9 @@ class Training:
         numbers = {k: value for k, v in said.items() if (value := _number(v)) is not None}
         now = time.time()
         with self._lock:
+            if said.get("type") == "pace":
+                self._take_pace(local_rank, numbers)
+                return
             self._clock.take(local_rank, said, now)
             self._watch.take(local_rank, said, time.monotonic())
             series = self._ranks.setdefault(local_rank, RankSeries())
@@ -134,6 +140,11 @@ class Training:
                 self.reports = True
                 self._count_work(local_rank, series, numbers, now)
             self._progress[local_rank] = self._moved(local_rank, series, said, numbers, now)
+
+    def paces(self) -> tuple[Pace, ...]:
+        """What the ranks themselves take for a step."""
+        with self._lock:
+            return self._paces.known(self._global, time.monotonic())
 
     def progress(self) -> Progress:
         """Of the lowest local rank that reports."""
@@ -151,6 +162,13 @@ class Training:
                 )
                 for local, one in sorted(self._ranks.items())
             }
+
+    def _take_pace(self, local_rank: int, numbers: dict[str, float]) -> None:
+        seconds = numbers.get("seconds")
+        if seconds is not None and math.isfinite(seconds):
+            self._paces.take(local_rank, seconds, time.monotonic())
+            series = self._ranks.setdefault(local_rank, RankSeries())
+            series.gauges[TrainMetric.OWN_STEP_SECONDS] = seconds
 
     def _count_work(self, local_rank: int, series: RankSeries, numbers: dict[str, float], now: float) -> None:
         # The rank says what its process has done in all, so that a report lost on the way loses nothing.
