@@ -9,6 +9,7 @@ trains and saves; a spare has taken its place by then.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 ROUNDS = int(os.environ.get("DTJ_ZOMBIE_ROUNDS", "100"))
 GOES_ON = 2.0
 """Seconds for which a zombie lives on before its kubelet is back."""
+HEARD = 6.0
+"""Seconds within which the operator asks every pod."""
 NAME = "own-script"
 
 
@@ -51,11 +54,26 @@ def restored(folder: Path, incarnation: int) -> str:
     return str(json.loads((folder / "lineage" / str(incarnation)).read_text())["restored"])
 
 
-def wait_for_save(jobs: Jobs, folder: Path, incarnation: int) -> None:
+def settled(jobs: Jobs) -> Object:
+    """The status once a spare stands ready and the operator has heard of it."""
+    jobs.wait(NAME, "jsonpath={.status.workers.spare}=1", 180)
+    for index in range(2):
+        pod = names.worker_name(NAME, index)
+        jobs.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "-n", jobs.namespace, "--timeout=120s")
+    time.sleep(HEARD)
+    status: Object = jobs.job(NAME)["status"]
+    return status
+
+
+def next_that_saves(jobs: Jobs, folder: Path, incarnation: int) -> int:
+    """The incarnation after this one, once it has saved."""
     deadline = time.monotonic() + 120
-    while not saved_by(folder, incarnation):
-        assert time.monotonic() < deadline, f"incarnation {incarnation} saved nothing\n{jobs.story(NAME)}"
-        time.sleep(0.1)
+    while time.monotonic() < deadline:
+        now = int(jobs.job(NAME)["status"]["incarnation"])
+        if now > incarnation and saved_by(folder, now):
+            return now
+        time.sleep(0.2)
+    pytest.fail(f"after incarnation {incarnation} nothing was saved\n{jobs.story(NAME)}")
 
 
 def trained_by_zombie(folder: Path, incarnation: int, after: int) -> set[str]:
@@ -72,40 +90,36 @@ def test_nothing_that_a_zombie_writes_is_ever_read(jobs: Jobs) -> None:
     jobs.apply("own-script.yaml", alone)
     jobs.wait_for_step(NAME, 100, 300)
     folder = jobs.work_dir(NAME)
-    written = 0
-    for incarnation in range(1, ROUNDS + 1):
-        jobs.wait(NAME, "jsonpath={.status.workers.spare}=1", 180)
-        jobs.wait(NAME, "jsonpath={.status.workers.ready}=2", 180)
-        wait_for_save(jobs, folder, incarnation)
-        victim = names.worker_name(NAME, jobs.job(NAME)["status"]["members"][0])
+    written, chain = 0, [1]
+    for number in range(1, ROUNDS + 1):
+        status = settled(jobs)
+        incarnation = int(status["incarnation"])
+        assert incarnation == chain[-1], "nothing happened meanwhile"
+        victim = names.worker_name(NAME, status["members"][0])
         pod = json.loads(jobs.kubectl("get", "pod", victim, "-n", jobs.namespace, "-o", "json"))
-        node = pod["spec"]["nodeName"]
-        pids = jobs.processes(victim)
+        node, pids = pod["spec"]["nodeName"], jobs.processes(victim)
 
         jobs.cluster.stop_node(node)
         try:
             send(pids, signal.SIGSTOP)
             jobs.kubectl("delete", "pod", victim, "-n", jobs.namespace, "--grace-period=0", "--force")
-            wait_for_save(jobs, folder, incarnation + 1)
-            base = restored(folder, incarnation + 1)
-            assert base == restored(folder, incarnation) or base.endswith(f".i{incarnation}")
+            chain.append(next_that_saves(jobs, folder, incarnation))
+            base = restored(folder, chain[-1])
             send(pids, signal.SIGCONT)
             late = trained_by_zombie(folder, incarnation, step_of(base))
         finally:
             send(pids, signal.SIGCONT)
             jobs.cluster.start_node(node)
         written += bool(late)
-        print(
-            f"round {incarnation}: {node}; went on from {base}; the zombie published {len(late)} later ones", flush=True
-        )
+        print(f"round {number}: goes on from {base}; the zombie published {len(late)} later ones", flush=True)
 
     status = jobs.job(NAME)["status"]
     assert status["restarts"]["counted"] == 0
     assert status["restarts"]["excused"] == ROUNDS
-    for incarnation in range(2, ROUNDS + 1):
-        base, following = restored(folder, incarnation), restored(folder, incarnation + 1)
-        assert following == base or following.endswith(f".i{incarnation}"), "only of the chain"
-        assert step_of(following) >= step_of(base), "nothing was lost"
+    for earlier, later in itertools.pairwise(chain):
+        base = restored(folder, later)
+        assert base == restored(folder, earlier) or base.endswith(f".i{earlier}"), "only of the chain"
+        assert earlier == 1 or step_of(base) >= step_of(restored(folder, earlier)), "nothing was lost"
     print(f"{ROUNDS} rounds; in {written} of them the zombie published checkpoints after its successor had begun")
     assert written >= ROUNDS / 2, "most zombies have written something that nobody may read"
 
