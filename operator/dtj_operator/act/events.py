@@ -69,6 +69,8 @@ class EventPoster:
                 await self._client.create(EVENTS, view.namespace, manifest)
             except errors.AlreadyExists:
                 logger.debug("event %s was posted by a call that seemed to fail", manifest["metadata"]["name"])
+            except errors.NamespaceGoing:
+                logger.debug("nobody is left in %s to be told of %s", view.namespace, event.reason)
             except errors.KubeError as error:
                 # Not told after all: the next plan that says so may try again.
                 self._told.pop((view.uid, event), None)

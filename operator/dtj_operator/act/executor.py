@@ -114,7 +114,9 @@ class Executor:
         again, failures = False, list[Exception]()
         for _, group in itertools.groupby(plan.actions, key=_stage):
             for result in await asyncio.gather(*(self._do(view, each) for each in group), return_exceptions=True):
-                if isinstance(result, (errors.KubeError, ControlError)):
+                if isinstance(result, errors.NamespaceGoing):
+                    logger.debug("%s/%s goes with its namespace", view.namespace, view.name)
+                elif isinstance(result, (errors.KubeError, ControlError)):
                     failures.append(result)
                 elif isinstance(result, BaseException):
                     raise result
@@ -177,7 +179,8 @@ class Executor:
             item = await self._create_or_find(view, resource, manifest, action.name)
         except errors.KubeError as error:
             expectations.not_created(view.uid, resource, action.name)
-            if isinstance(error, (errors.Forbidden, errors.Invalid, errors.BadRequest)):
+            asked_wrongly = isinstance(error, (errors.Forbidden, errors.Invalid, errors.BadRequest))
+            if asked_wrongly and not isinstance(error, errors.NamespaceGoing):
                 refused[f"{resource.kind}/{action.name}"] = error.message
             raise
         refused.pop(f"{resource.kind}/{action.name}", None)
@@ -235,6 +238,8 @@ class Executor:
             await self._client.create(resources.PODS, view.namespace, manifest, dry_run=True)
         except errors.AlreadyExists:
             logger.debug("%s: the pod exists, so its manifest was accepted", action)
+        except errors.NamespaceGoing:
+            return False
         except (errors.Invalid, errors.BadRequest, errors.Forbidden) as error:
             refused = error.message
         self._world.lookups.of(view.uid).dry_run = DryRun(

@@ -47,6 +47,10 @@ class Forbidden(KubeError):
     code = 403
 
 
+class NamespaceGoing(Forbidden):
+    """403: the namespace is being deleted, and everything in it; nothing new is taken."""
+
+
 class NotFound(KubeError):
     """404: no such object, or no such resource."""
 
@@ -111,5 +115,13 @@ def from_answer(call: str, code: int, status: Any, retry_after: str | None = Non
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
     if code == 409 and body.get("reason") == "AlreadyExists":
         return AlreadyExists(call, message, retry_after=seconds)
+    if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in _causes(body)):
+        return NamespaceGoing(call, message, retry_after=seconds)
     kind = _BY_CODE.get(code, Unavailable if code >= 500 else KubeError)
     return kind(call, message, code=code, retry_after=seconds)
+
+
+def _causes(status: dict[str, Any]) -> list[dict[str, Any]]:
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return [each for each in causes if isinstance(each, dict)] if isinstance(causes, list) else []

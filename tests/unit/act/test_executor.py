@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,9 @@ from plan_jobs import a_job
 from dtj_api.wire import Meet
 from dtj_operator.act.control import ControlError
 from dtj_operator.act.executor import ActError, Executor
+from dtj_operator.kube import errors
 from dtj_operator.plan import plan
-from dtj_operator.plan.actions import Event, SendMeet
+from dtj_operator.plan.actions import Create, Event, SendMeet
 from dtj_operator.plan.value import Plan
 from dtj_operator.render import Site
 
@@ -49,3 +51,32 @@ async def test_a_launcher_that_does_not_answer_hides_no_event():
         await executor.execute(view, made, write=False)
 
     assert poster.told == ["WorkerLost"]
+
+
+class NamespaceThatGoes:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def create(self, *_: Any, **__: Any) -> None:
+        self.asked += 1
+        raise errors.NamespaceGoing("POST pods", "it is being terminated")
+
+
+async def test_a_job_whose_namespace_is_being_deleted_asks_for_nothing_again():
+    view = a_job().replicas(2).admitted().started().view()
+    made = plan(view)
+    creates = [action for action in made.actions if isinstance(action, Create)]
+    assert creates
+    refused: dict[str, str] = {}
+    nothing = SimpleNamespace(expect_create=lambda *_: None, not_created=lambda *_: None)
+    world: Any = SimpleNamespace(lookups=SimpleNamespace(of=lambda _: SimpleNamespace(refused=refused)))
+    world.expectations = nothing
+    client: Any = NamespaceThatGoes()
+    poster: Any = Poster()
+    executor = Executor(client, world, SimpleNamespace(), poster, lambda: None, Site())  # type: ignore[arg-type]
+
+    outcome = await executor.execute(view, replace(made, actions=tuple(creates)), write=False)
+
+    assert client.asked == len(creates)
+    assert outcome.again is False
+    assert refused == {}, "no condition says that somebody refuses it"

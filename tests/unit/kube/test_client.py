@@ -108,6 +108,18 @@ async def test_errors_by_type_are_not_tried_again(server, client, code, kind, la
     assert len(server.requests) == 1
 
 
+async def test_a_namespace_that_is_being_deleted_is_told_from_what_is_not_allowed(server, client):
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated", "field": "metadata"}]
+    server.script = lambda request: (403, {"message": "because", "details": {"causes": causes}}, {})
+    with pytest.raises(errors.NamespaceGoing, match="because"):
+        await client.create(PODS, "default", pod("p"))
+    for odd in (None, {}, {"causes": None}, {"causes": ["?"]}):
+        server.script = lambda request, odd=odd: (403, {"message": "because", "details": odd}, {})
+        with pytest.raises(errors.Forbidden) as caught:
+            await client.create(PODS, "default", pod("p"))
+        assert type(caught.value) is errors.Forbidden
+
+
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
 async def test_passing_errors_are_tried_again_and_given_up_at_last(server, client, code):
     server.script = lambda request: (code, {"message": "busy"}, {})
