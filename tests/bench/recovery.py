@@ -1,6 +1,6 @@
 """Rank SIGKILLed -> next step of the whole world, 3 agents on this machine, Gloo: ours beside plain torchrun.
 
-    python tests/bench/recovery.py [--kills 5]
+    python tests/bench/recovery.py [--kills 5] [--ours SECONDS]
 
 The peer is torchrun as it comes, with a store of its own and the one setting without which it does not recover at all
 (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1). Both train the same script, one after the other in one run; the load of the
@@ -130,9 +130,10 @@ def main() -> None:
     """Measure both and print them beside the bars; a slow machine is no error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--ours", type=float, help="seconds measured elsewhere in this run, in place of measuring ours")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    mine = measure("ours", ours, options.kills)
+    mine = measure("ours", ours, options.kills) if options.ours is None else [options.ours]
     peer = measure("torchrun with the store fix", torchrun, options.kills)
     ratio = statistics.median(mine) / statistics.median(peer)
     for name, took in (("ours", mine), ("torchrun with the store fix", peer)):

@@ -3,7 +3,8 @@
     DTJ_BENCH_REPEATS=10 pytest -s tests/bench/test_faults.py
 
 Each row is one kind of fault on one job that lives through all of them: median and worst time, the median of each
-phase, steps redone. `python tests/bench/recovery.py` has the peer for a killed rank. The bars are printed and decide
+phase, steps redone. The peer for a killed rank comes last, in the same run: plain torchrun with the one setting without
+which it does not recover in place, three agents on this machine without a cluster. The bars are printed and decide
 nothing, as machines differ.
 """
 
@@ -12,8 +13,11 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -30,6 +34,7 @@ ONLY = os.environ.get("DTJ_BENCH_FAULTS", "")
 """Part of the titles of the rows wanted; empty: all."""
 STEP_TIMEOUT = 4
 STORE = names.store_name(NAME)
+PEER = Path(__file__).with_name("recovery.py")
 
 
 class Fault(NamedTuple):
@@ -105,7 +110,7 @@ def settle(jobs: Jobs, spares: int) -> int:
 def test_faults(jobs: Jobs) -> None:
     jobs.apply("own-script.yaml", endless)
     jobs.wait_for_step(NAME, 200, 300)
-    rows = []
+    rows, killed = [], 0.0
     faults = [fault for fault in FAULTS if ONLY in fault.title]
     for fault in faults:
         jobs.patch(NAME, {"workers": {"spares": fault.spares}})
@@ -115,6 +120,8 @@ def test_faults(jobs: Jobs) -> None:
             fault.strike(jobs)
             seen.append(recovered(jobs, before))
         rows.append(row(fault, seen))
+        if fault.title == "rank SIGKILL":
+            killed = statistics.median(each["seconds"] for each in seen)
         print(rows[-1], flush=True)
     status = jobs.job(NAME)["status"]
     print(
@@ -122,7 +129,18 @@ def test_faults(jobs: Jobs) -> None:
         + "\n".join(rows)
     )
     print(f"restarts: {status['restarts']['byCause']}")
+    if "rank SIGKILL" in ONLY or not ONLY:
+        beside_torchrun(jobs, killed)
     assert status["recovered"]["count"] == sum(fault.repeats for fault in faults), "each was counted once"
+
+
+def beside_torchrun(jobs: Jobs, killed: float) -> None:
+    """The same fault under plain torchrun, once our job is out of the way."""
+    jobs.kubectl("delete", names.PLURAL, NAME, "-n", jobs.namespace, "--timeout=60s")
+    jobs.wait_for_no_pods(NAME, 180)
+    subprocess.run(
+        [sys.executable, str(PEER), "--kills", str(REPEATS), "--ours", f"{killed:.3f}"], check=True, timeout=1800
+    )
 
 
 def row(fault: Fault, seen: list[Object]) -> str:

@@ -9,6 +9,7 @@ from operator_process import (
     OperatorProcess,
     a_job,
     connect,
+    edit,
     install_crd,
     make_namespace,
     names_of,
@@ -53,9 +54,7 @@ async def test_a_quota_is_a_condition_and_a_raised_one_lets_the_job_go_on(contro
                 return said.get("reason") == names.Reason.CREATE_REFUSED and "exceeded quota: small" in said["message"]
 
             await until(refused)
-            stored = await client.get(QUOTAS, NAMESPACE, "small")
-            stored["spec"] = _quota(10)["spec"]
-            await client.replace(QUOTAS, NAMESPACE, "small", stored)
+            await edit(client, QUOTAS, NAMESPACE, "small", lambda item: item.update(spec=_quota(10)["spec"]))
 
             async def goes_on() -> bool:
                 complete = set(await pods_of(client, job)) == names_of("ner", 3)

@@ -65,7 +65,7 @@ def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is(jobs: Jobs) -> None:
 
 
 def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) -> None:
-    name = jobs.apply("own-script.yaml", of_steps(4000))
+    name = jobs.apply("own-script.yaml", of_steps(1_000_000))
     jobs.wait_for_step(name, 150, 180)
 
     jobs.patch(name, {"suspend": True})
@@ -75,7 +75,7 @@ def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) ->
     assert saved >= 150, "it was asked to save before its pods went"
 
     jobs.patch(name, {"suspend": False})
-    jobs.wait(name, SUCCEEDED, 400)
+    jobs.wait_for_step(name, saved + 20, 180)
 
     assert min(resumed_at(jobs, name)) >= saved
 

@@ -98,6 +98,67 @@ async def pods_of(client: HttpKubeClient, job: Object) -> dict[str, Object]:
     return await children(client, PODS, job)
 
 
+async def created(client: HttpKubeClient, namespace: str, job: Object) -> Object:
+    """Create a job; as stored."""
+    return await client.create(JOBS, namespace, job)
+
+
+async def edit(
+    client: HttpKubeClient,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    change: Callable[[Object], None],
+    subresource: str | None = None,
+) -> None:
+    """Change an object that others write too, as often as it takes."""
+
+    async def done() -> bool:
+        item = await client.get(resource, namespace, name)
+        change(item)
+        try:
+            await client.replace(resource, namespace, name, item, subresource=subresource)
+        except errors.Conflict:
+            return False
+        return True
+
+    await until(done)
+
+
+async def pods_are(client: HttpKubeClient, job: Object, wanted: set[str]) -> dict[str, Object]:
+    """Wait until the job controls these pods and no others, and give them by name."""
+
+    async def complete() -> list[dict[str, Object]] | None:
+        found = await pods_of(client, job)
+        return [found] if set(found) == wanted else None
+
+    (pods,) = await until(complete)
+    found: dict[str, Object] = pods
+    return found
+
+
+async def child_is(client: HttpKubeClient, resource: Resource, job: Object, name: str) -> Object:
+    """Wait until this is the only object of the resource that the job controls, and give it."""
+
+    async def there() -> Object | None:
+        found = await children(client, resource, job)
+        return found[name] if set(found) == {name} else None
+
+    found: Object = await until(there)
+    return found
+
+
+async def phase_is(client: HttpKubeClient, namespace: str, name: str, phase: str) -> Object:
+    """Wait until the job is in a phase, and give it."""
+
+    async def there() -> Object | None:
+        job = await client.get(JOBS, namespace, name)
+        return job if (job.get("status") or {}).get("phase") == phase else None
+
+    found: Object = await until(there)
+    return found
+
+
 def names_of(name: str, workers: int) -> set[str]:
     """Names of all pods of a job."""
     return {names.store_name(name), *(names.worker_name(name, index) for index in range(workers))}
