@@ -7,14 +7,13 @@ import time
 import urllib.request
 
 import pytest
+import torch
 
 import dtj
 from dtj.pace import Pace
 from dtj.pace import pace as of_this_process
 from dtj_api.wire import Pace as Told
 from dtj_trainer.launch.paces import FEWEST, KEPT, LEAST, Paces
-
-torch = pytest.importorskip("torch", reason="uv sync --group torch")
 
 HOOKS = sys.modules["torch.optim.optimizer"]
 OWN = re.compile(r'^dtj_train_own_step_seconds\{job_name="[^"]+",rank="(\d+)"\} (\S+)$', re.M)
