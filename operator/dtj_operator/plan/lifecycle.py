@@ -19,6 +19,7 @@ from .actions import DeleteJob, SendStop
 from .conditions import not_progressing
 from .draft import Draft
 from .ends import ended
+from .straggler import no_straggler
 
 LINGER = 30.0
 """Seconds that pods have after the end to leave by themselves before they are deleted."""
@@ -50,6 +51,7 @@ def _end(draft: Draft, phase: Phase, kind: Condition, reason: Reason, message: s
     )
     draft.condition(kind, True, reason, message)
     not_progressing(draft, reason, message)
+    no_straggler(draft, reason, message)
     draft.tell(event, reason, message)
     draft.wake(draft.now + NUDGE)
 

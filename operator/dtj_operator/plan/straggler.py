@@ -34,7 +34,7 @@ def note_straggler(draft: Draft) -> None:
     before = draft.status.straggler
     pod = draft.workers[index]
     if ratio < (SLOW_STILL if before is not None and before.rank == rank else SLOW):
-        _none(draft)
+        no_straggler(draft, Reason.EVEN_RANKS, "no rank is much slower than the others")
         return
     draft.set(straggler=SlowRank(rank=rank, pod=pod.name, node=pod.node, ratio=ratio))
     text = (
@@ -46,10 +46,11 @@ def note_straggler(draft: Draft) -> None:
     draft.condition(Condition.STRAGGLER, True, Reason.SLOW_RANK, text)
 
 
-def _none(draft: Draft) -> None:
+def no_straggler(draft: Draft, reason: Reason, message: str) -> None:
+    """No rank holds up the others, and why that can be said."""
     draft.set(straggler=None)
     if draft.status.is_true(Condition.STRAGGLER):
-        draft.condition(Condition.STRAGGLER, False, Reason.EVEN_RANKS, "no rank is much slower than the others")
+        draft.condition(Condition.STRAGGLER, False, reason, message)
 
 
 def _world_size(reports: dict[int, Report]) -> int:

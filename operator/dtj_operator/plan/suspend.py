@@ -18,6 +18,7 @@ from .conditions import not_progressing
 from .draft import Draft
 from .progress import note_last_save
 from .rounds import write_off
+from .straggler import no_straggler
 
 
 def suspend(draft: Draft) -> None:
@@ -46,6 +47,7 @@ def suspend(draft: Draft) -> None:
     text = f"spec.suspend is true; {left} pods are leaving" if left else "spec.suspend is true; no pod is left"
     draft.condition(names.Condition.SUSPENDED, True, Reason.SUSPENDED, text)
     not_progressing(draft, Reason.SUSPENDED, text)
+    no_straggler(draft, Reason.SUSPENDED, text)
 
 
 def leave(draft: Draft, pods: Sequence[PodView]) -> None:

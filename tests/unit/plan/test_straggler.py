@@ -109,3 +109,21 @@ def test_while_a_job_recovers_nobody_is_judged() -> None:
     slow = plan(with_paces(0.1, 0.1, 0.2).view())
     recovers = with_paces(0.1, 0.1, None).stored(slow.status).says(2, state="meeting")
     assert verdict(plan(recovers.view(NOW + 30)))[1], "as long as nothing is known of the new round"
+
+
+@pytest.mark.parametrize("ends", ["suspended", "succeeded", "failed"])
+def test_of_a_job_that_does_not_train_no_rank_is_slow(ends: str) -> None:
+    slow = plan(with_paces(0.1, 0.1, 0.2).view())
+    job = with_paces(0.1, 0.1, 0.2).stored(slow.status)
+    if ends == "suspended":
+        job.spec(suspend=True)
+    for index in range(3):
+        if ends == "succeeded":
+            job.end(index, 0)
+        elif ends == "failed":
+            job.spec(lifecycle={"activeDeadline": "50s"})
+
+    made = plan(job.view(NOW + 30))
+
+    assert made.status.phase == ends.capitalize()
+    assert verdict(made) == NONE
