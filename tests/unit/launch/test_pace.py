@@ -14,6 +14,8 @@ from dtj.pace import Pace
 from dtj.pace import pace as of_this_process
 from dtj_api.wire import Pace as Told
 from dtj_trainer.launch.paces import FEWEST, KEPT, LEAST, Paces
+from dtj_trainer.launch.stall import Timeout
+from dtj_trainer.launch.training import Training
 
 HOOKS = sys.modules["torch.optim.optimizer"]
 OWN = re.compile(r'^dtj_train_own_step_seconds\{job_name="[^"]+",rank="(\d+)"\} (\S+)$', re.M)
@@ -53,6 +55,19 @@ def test_a_pace_is_told_after_enough_steps_and_some_time():
     assert paces.known({0: 4, 1: 5}, 100) == (Told(4, 3.0), Told(5, 2.0)), "the last minute counts"
     paces.begin_round()
     assert paces.known({0: 4, 1: 5}, 200) == (), "other processes, maybe elsewhere"
+
+
+def test_what_the_ranks_of_an_earlier_round_took_is_past(monkeypatch):
+    monkeypatch.setattr("dtj_trainer.launch.paces.LEAST", 0.0)
+    training = Training(Timeout())
+    training.begin_round({0: 7})
+    for _ in range(FEWEST):
+        training.take(0, {"type": "pace", "seconds": 0.5})
+    training.take(0, {"type": "pace", "seconds": "nan"})
+    training.take(0, {"type": "pace"})
+    assert training.paces() == (Told(7, 0.5),)
+    training.begin_round({0: 3})
+    assert training.paces() == ()
 
 
 def test_one_slow_step_changes_no_pace():

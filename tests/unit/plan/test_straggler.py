@@ -39,7 +39,8 @@ NONE = (None, False)
         ((0.1, 0.16), (1, 1.6)),
         ((0.1, 0.1, 0.14), None),
         ((0.1, 0.3, 0.3), None),
-        ((0.1, 0.1, None), None),
+        ((0.1, 0.1, 0.15, 0.2), (3, 2.0)),
+        ((0.1, 0.2, None), None),
         ((None, None, None), None),
         ((0.5,), None),
         ((0.0, 0.0, 0.1), None),
@@ -109,6 +110,15 @@ def test_while_a_job_recovers_nobody_is_judged() -> None:
     slow = plan(with_paces(0.1, 0.1, 0.2).view())
     recovers = with_paces(0.1, 0.1, None).stored(slow.status).says(2, state="meeting")
     assert verdict(plan(recovers.view(NOW + 30)))[1], "as long as nothing is known of the new round"
+    assert verdict(plan(with_paces(0.1, 0.1, 0.2).says(2, state="meeting").view())) == NONE
+
+
+def test_a_ratio_that_moves_is_a_figure_and_waits_for_its_turn() -> None:
+    slow = plan(with_paces(0.1, 0.1, 0.2).view())
+    moved = plan(with_paces(0.1, 0.1, 0.22).stored(slow.status).view(NOW + 1))
+    assert moved.status.straggler is not None
+    assert moved.status.straggler.ratio == 2.2
+    assert not moved.write
 
 
 @pytest.mark.parametrize("ends", ["suspended", "succeeded", "failed"])
