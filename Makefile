@@ -15,6 +15,8 @@ PARALLEL := --numprocesses $(or $(PROCESSES),3) --dist loadfile
 # One thread a rank: several ranks share the cores of one machine in tests.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Torch and transformers import in a third of the time from compiled files, and tests start many processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help:  ## show the commands
