@@ -42,9 +42,6 @@ def test_an_image_holds_the_code_of_this_checkout(jobs: Jobs, image: str, packag
         wanted |= here(importlib.import_module(name))
     reference = {"operator": jobs.place.operator, "trainer": jobs.place.trainer}[image].reference
 
-    told = jobs.kubectl(
-        "run", f"look-{image}", "-n", jobs.namespace, f"--image={reference}", "--image-pull-policy=IfNotPresent",
-        "--restart=Never", "--rm", "--attach", "--quiet", "--command", "--", "python", "-c", DIGESTS, *packages,
-    )  # fmt: skip
+    told = jobs.output_of(f"look-{image}", reference, ["python", "-c", DIGESTS, *packages])
 
     assert json.loads(told) == wanted

@@ -40,27 +40,8 @@ def one_worker_that_is_watched(spec: Object) -> None:
 
 def reached_by(jobs: Jobs, name: str, labels: dict[str, str], seconds: int, targets: list[str]) -> dict[str, str]:
     """Which ports a pod with these labels can connect to: the first one within so many seconds, the others at once."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": jobs.namespace, "labels": labels},
-        "spec": {
-            "restartPolicy": "Never",
-            "containers": [
-                {
-                    "name": "main",
-                    "image": jobs.place.trainer.reference,
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["python", "-c", TRY, str(seconds), *targets],
-                }
-            ],
-        },
-    }
-    jobs.kubectl.apply(pod)
-    jobs.kubectl(
-        "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "-n", jobs.namespace, "--timeout=60s"
-    )
-    found: dict[str, str] = json.loads(jobs.kubectl("logs", name, "-n", jobs.namespace))
+    command = ["python", "-c", TRY, str(seconds), *targets]
+    found: dict[str, str] = json.loads(jobs.output_of(name, jobs.place.trainer.reference, command, labels))
     return found
 
 

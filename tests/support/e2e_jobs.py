@@ -82,6 +82,21 @@ class Jobs:
             container["image"] = self.place.trainer.reference
             container["imagePullPolicy"] = "IfNotPresent"
 
+    def output_of(self, name: str, image: str, command: list[str], labels: dict[str, str] | None = None) -> str:
+        """What a pod prints that runs a command to its end."""
+        container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": command}
+        self.kubectl.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": self.namespace, "labels": labels or {}},
+                "spec": {"restartPolicy": "Never", "containers": [container]},
+            }
+        )
+        inside = ("-n", self.namespace)
+        self.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", *inside, "--timeout=60s")
+        return self.kubectl("logs", name, *inside)
+
     def job(self, name: str) -> Object:
         """The job as stored."""
         found = self.kubectl.get(names.PLURAL, name, self.namespace)

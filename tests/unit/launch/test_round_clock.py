@@ -4,6 +4,8 @@ import pytest
 
 from dtj_api.wire import Clock
 from dtj_trainer.launch.round_clock import RoundClock
+from dtj_trainer.launch.stall import Timeout
+from dtj_trainer.launch.training import Training
 
 HELLO_STEP = {"type": "report", "step": 58.0}
 
@@ -53,3 +55,13 @@ def test_a_round_without_a_step_does_not_forget_the_last_one():
             clock.take(0, {"type": "report", "step": step}, 2.0)
     clock.formed(3.0)
     assert clock.clock.step_before == 57
+
+
+def test_a_checkpoint_that_was_read_is_no_step_that_was_made():
+    training = Training(Timeout())
+    training.begin_round({0: 0})
+    training.take(0, {"type": "restored", "step": 40})
+    assert training.progress().step is None
+    assert training.clock().restored_step == 40
+    training.take(0, {"type": "report", "step": 41})
+    assert training.progress().step == 41

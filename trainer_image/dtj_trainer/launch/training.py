@@ -129,6 +129,9 @@ class Training:
                 return
             self._clock.take(local_rank, said, now)
             self._watch.take(local_rank, said, time.monotonic())
+            if said.get("type") == "restored":
+                # Its step was made long ago, and no progress of this round.
+                return
             series = self._ranks.setdefault(local_rank, RankSeries())
             for name, metric in GAUGES.items():
                 if name in numbers:
