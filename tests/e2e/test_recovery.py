@@ -139,7 +139,7 @@ def test_the_same_error_of_the_users_twice_ends_the_job_with_its_words(jobs: Job
     assert failed["reason"] == "UserError"
     assert "negative dimension" in failed["message"]
     assert "own_script.py" in failed["message"], "the traceback says where"
-    # A launcher does not wait for the operator, who looks every few seconds: each failure is counted, also the late ones.
+    # A launcher does not wait for the operator, who looks every few seconds; each failure is counted.
     assert 2 <= status["restarts"]["counted"] <= 5
     assert status["incarnation"] == 1, "its pods stayed"
 
