@@ -32,6 +32,7 @@ class TrainerCallback(transformers.TrainerCallback):
     def __init__(self) -> None:
         self._training = contextlib.ExitStack()
         self._evaluation = contextlib.ExitStack()
+        self._saving = contextlib.ExitStack()
         self._evaluates = False
         self._tokens = 0.0
 
@@ -39,6 +40,10 @@ class TrainerCallback(transformers.TrainerCallback):
         """See base class."""
         self._tokens = float(state.num_input_tokens_seen)
         self._training.enter_context(phase("train"))
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """What was to be saved is, or is not after all: a metric may have decided."""
+        self._saving.close()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Report the step, and have the Trainer save when all ranks agree to."""
@@ -53,6 +58,17 @@ class TrainerCallback(transformers.TrainerCallback):
         )
         if should_save():
             control.should_save = True
+        self._expect_save(control)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """See base class."""
+        self._expect_save(control)
+
+    def _expect_save(self, control: TrainerControl) -> None:
+        """The Trainer writes its files before it calls `on_save`: no step comes meanwhile, however long it takes."""
+        if control.should_save:
+            self._saving.close()
+            self._saving.enter_context(phase("checkpoint"))
 
     def on_log(
         self,
@@ -85,6 +101,13 @@ class TrainerCallback(transformers.TrainerCallback):
         self._evaluates = False
         self._evaluation.close()
 
+    def on_predict(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
+    ) -> None:
+        """See base class."""
+        self._evaluates = False
+        self._evaluation.close()
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish what the Trainer has just saved."""
         saved = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
@@ -93,9 +116,11 @@ class TrainerCallback(transformers.TrainerCallback):
             agree([0])
             if number("LOCAL_RANK", 0) == 0:
                 _take_over(saved, path)
+        self._saving.close()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """See base class."""
+        self._saving.close()
         self._training.close()
         done()
 

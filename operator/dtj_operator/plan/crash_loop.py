@@ -25,12 +25,14 @@ def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, mess
     """
     old, limits = draft.status.crash_loop, draft.spec.failure_policy.crash_loop
     step, error = _step(draft, ended, failure), failure.message[:_TEXT] if failure.user_error else ""
+    elsewhere = _elsewhere(draft, step, old.step)
+    known = 0 if elsewhere else old.same_step
     new = CrashLoopStatus(
-        step=step,
-        same_step=(old.same_step if step == old.step else 0) + 1 if step is not None else 0,
+        step=old.step if step is None else step,
+        same_step=known + 1 if step is not None else known,
         error=error,
         # The same words after another step may be another matter: training did get further.
-        same_error=(old.same_error if (error, step) == (old.error, old.step) else 0) + 1 if error else 0,
+        same_error=(old.same_error if error == old.error and not elsewhere else 0) + 1 if error else 0,
     )
     draft.set(crash_loop=new)
     if limits.same_error and new.same_error >= limits.same_error:
@@ -39,6 +41,17 @@ def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, mess
     elif limits.same_step and new.same_step >= limits.same_step:
         text = f"the ranks failed {new.same_step} times in a row after step {step}; the last time: {message}"
         draft.fatal = draft.fatal or (Reason.CRASH_LOOP, text)
+
+
+def _elsewhere(draft: Draft, step: int | None, before: int | None) -> bool:
+    """Whether the failure came at another point of the training than the one before it."""
+    if before is None:
+        return False
+    if step is not None:
+        return step != before
+    # Nobody has told the step yet: it is the same one, unless the job is known to have got further.
+    reached = draft.status.progress.step
+    return reached is not None and reached > before
 
 
 def _step(draft: Draft, ended: tuple[int, int], failure: Failure) -> int | None:

@@ -201,12 +201,18 @@ class Draft:
             force: its process cannot answer either, and nothing of it is worth a wait.
         """
         node = self.nodes.get(pod.node)
+        # Its kubelet had the pod's whole grace and as long again as a node may be silent.
+        bound = None if pod.deletion_at is None else pod.deletion_at + self.tolerate
         if force or (node is not None and away(node, self.now) >= self.tolerate):
             self.act(DeletePod(pod.name, pod.uid, why, 0))
-        elif pod.deletion_at is None:
+        elif bound is None:
             self.act(DeletePod(pod.name, pod.uid, why))
-        elif node is not None and not node.ready and node.not_ready_since is not None:
-            self.wake(node.not_ready_since + self.tolerate)
+        elif self.now >= bound:
+            self.act(DeletePod(pod.name, pod.uid, f"{why}; it has not gone by itself", 0))
+        else:
+            self.wake(bound)
+            if node is not None and not node.ready and node.not_ready_since is not None:
+                self.wake(node.not_ready_since + self.tolerate)
 
     def count_on(self, pods: Mapping[int, KnownPod]) -> None:
         """Count on these worker pods and no others from now on."""

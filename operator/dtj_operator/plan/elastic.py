@@ -148,7 +148,8 @@ def _saved(draft: Draft) -> bool:
         return True
     save = draft.status.save
     if save is None:
-        name = f"resize-{draft.view.generation}-{draft.status.incarnation}"
+        # With the moment in it: a resize that was given up may be wanted again, and its save is old by then.
+        name = f"resize-{draft.view.generation}-{draft.status.incarnation}-{int(draft.now)}"
         save = SaveRequest(id=name, requested_at=Timestamp(draft.now))
         draft.set(save=save, phase=Phase.RESIZING)
     until = save.requested_at + SAVE_PATIENCE

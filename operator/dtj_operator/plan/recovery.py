@@ -27,7 +27,9 @@ def interrupt(draft: Draft, cause: Cause, at: float, node: str = "") -> None:
         return
     # A loss that is older than the last recovery was known late: the clock cannot run twice over the same time.
     last = draft.status.recoveries[-1] if draft.status.recoveries else None
-    earliest = max(draft.now - _CLOCK_ERROR, last.at + last.seconds if last else 0.0)
+    # A hang began long before it is found. For all else, what is that old is a clock that is off.
+    doubted = draft.status.resumed_at if cause is Cause.HANG else draft.now - _CLOCK_ERROR
+    earliest = max(doubted or 0.0, last.at + last.seconds if last else 0.0)
     draft.set(
         interruption=Interruption(
             at=Timestamp(min(draft.now, max(at, earliest))),

@@ -22,7 +22,12 @@ def note_straggler(draft: Draft) -> None:
     """Compare the ranks, once all of them have told their own time in this round."""
     reports = draft.reports()
     paces = {pace.rank: (pace.seconds, index) for index, report in reports.items() for pace in report.paces}
-    if not paces or draft.phase != Phase.RUNNING:
+    if draft.phase != Phase.RUNNING:
+        return
+    named = draft.status.straggler
+    if named is not None and named.pod not in {draft.workers[index].name for index in reports}:
+        no_straggler(draft, Reason.EVEN_RANKS, f"pod {named.pod} trains no more")
+    if not paces:
         return
     draft.wake(draft.now + LOOK_AGAIN)
     if len(paces) < max(2, _world_size(reports)):

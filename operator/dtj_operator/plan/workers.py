@@ -59,6 +59,8 @@ def _delete_used(draft: Draft) -> None:
         elif pod.uid in used:
             runs = draft.end_of(pod) is None and not ended(pod)
             draft.delete(pod, _why_used(draft, pod), force=runs and pod.component == Component.STORE)
+        elif pod.deletion_at is not None:
+            draft.delete(pod, "somebody deleted it")
 
 
 def _why_used(draft: Draft, pod: PodView) -> str:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -130,3 +131,19 @@ def test_the_transformers_callback_declares_its_evaluations(launcher):
     with connection:
         assert heard(connection)["type"] == "hello"
         assert [heard(connection)["phase"] for _ in range(4)] == ["evaluate", "", "evaluate", ""]
+
+
+def test_the_transformers_callback_declares_a_save_before_the_trainer_writes(launcher):
+    callback = dtj.TrainerCallback()
+    saves = types.SimpleNamespace(should_save=True)
+    callback.on_epoch_end(None, None, saves)
+    callback.on_epoch_end(None, None, saves)
+    callback.on_step_begin(None, None, None)
+    callback.on_epoch_end(None, None, types.SimpleNamespace(should_save=False))
+    callback.on_prediction_step(None, None, None)
+    callback.on_predict(None, None, None, {})
+    connection, _ = launcher.accept()
+    with connection:
+        assert heard(connection)["type"] == "hello"
+        said = [heard(connection)["phase"] for _ in range(6)]
+        assert said == ["checkpoint", "", "checkpoint", "", "evaluate", ""]

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import threading
 import time
+
+from dtj_trainer.launch.hang import collect_stacks
+from dtj_trainer.launch.ranks import Rank
 
 
 def stacks(job, place="1-1") -> dict[int, str]:
@@ -59,3 +63,30 @@ def test_a_long_evaluation_is_no_hang(start):
     job = start(2, "evaluates.py", "6", env={"DTJ_STEP_TIMEOUT": "4"})
     assert [job.exit_code(worker) for worker in job.workers] == [0, 0]
     assert not any(report.failures for report in job.reports())
+
+
+class Unharmed:
+    def kill(self, rank, signum):
+        raise AssertionError("the signal would end a foreign program")
+
+
+def a_rank() -> Rank:
+    rank = Rank(3, 0, None, lambda *_: None)
+    rank.pid = os.getpid()
+    return rank
+
+
+def test_a_foreign_program_is_not_asked_for_its_stack(tmp_path):
+    without = collect_stacks(Unharmed(), [a_rank()], None, tmp_path / "logs")
+    assert without == {3: "it runs as a subprocess"}
+    assert (tmp_path / "logs" / "3.stack").read_text() == "no stack: it runs as a subprocess\n"
+
+
+def test_a_volume_that_hangs_costs_the_files_and_no_more_than_a_moment(tmp_path, monkeypatch):
+    monkeypatch.setattr("dtj_trainer.launch.hang.WRITING", 0.1)
+    released = threading.Event()
+    monkeypatch.setattr("dtj_trainer.launch.hang._write", lambda *_: released.wait(60))
+    began = time.monotonic()
+    assert collect_stacks(Unharmed(), [a_rank()], None, tmp_path) == {3: "it runs as a subprocess"}
+    assert time.monotonic() - began < 30
+    released.set()

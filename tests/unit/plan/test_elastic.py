@@ -208,3 +208,17 @@ def test_an_edit_in_the_middle_of_a_recovery_is_one_meeting_of_the_new_size() ->
     assert [act.incarnation for act in of(edited, CreateWorker)] == [edited.status.incarnation]
     assert [act.uid for act in of(edited, SendStop)] == ["pod-2-1"]
     assert of(edited, SendMeet) == [], "nobody meets before the new size is complete"
+
+
+def test_a_resize_that_comes_again_is_saved_for_again() -> None:
+    job = _newcomer(_scaled(2, 3), 2)
+    first = plan(job.view()).status.save
+    assert first is not None
+    gave_up = plan(job.without(2).says(0, last_save=first.id).view(NOW + 1))
+    assert gave_up.status.save is None
+
+    again = plan(_newcomer(job, 2).stored(gave_up.status).view(NOW + 3600))
+
+    assert again.status.save is not None
+    assert again.status.save.id != first.id
+    assert again.status.incarnation == 1, "nobody meets before it is made"

@@ -106,6 +106,12 @@ def test_the_same_error_of_the_users_twice_in_a_row_ends_the_job_with_its_traceb
         # Another error, no error of the user's, or one that is nobody's fault: the row ends.
         (USER_ERROR | {"message": "KeyError: 3"}, CrashLoopStatus(error="ValueError: boom", same_error=1), (0, 1)),
         (USER_ERROR | {"step": 9}, CrashLoopStatus(step=8, error="ValueError: boom", same_error=1), (1, 1)),
+        # The step is not told yet, but the job is known to have got further than 8.
+        (
+            USER_ERROR | {"step": None},
+            CrashLoopStatus(step=8, same_step=1, error="ValueError: boom", same_error=1),
+            (0, 1),
+        ),
         (USER_ERROR | {"user_error": False}, CrashLoopStatus(error="ValueError: boom", same_error=1), (0, 0)),
         (SEGFAULT | {"step": 57}, CrashLoopStatus(), (1, 0)),
         (SEGFAULT | {"step": 57}, CrashLoopStatus(step=57, same_step=1), (2, 0)),
@@ -117,6 +123,13 @@ def test_a_row_is_of_failures_that_are_alike(failure, before: CrashLoopStatus, a
     made = plan(_ended_by(failure).status(crash_loop=before).view())
     assert (made.status.crash_loop.same_step, made.status.crash_loop.same_error) == after
     assert made.status.phase != Phase.FAILED
+
+
+def test_an_error_whose_step_is_not_told_yet_is_the_same_where_nothing_says_that_training_got_further() -> None:
+    before = CrashLoopStatus(step=57, same_step=1, error="ValueError: boom", same_error=1)
+    made = plan(_ended_by(USER_ERROR).status(crash_loop=before).view())
+    assert _condition(made)[0] == Reason.USER_ERROR
+    assert made.status.crash_loop == CrashLoopStatus(step=57, same_step=1, error="ValueError: boom", same_error=2)
 
 
 def test_ranks_that_never_get_past_a_step_are_given_up() -> None:

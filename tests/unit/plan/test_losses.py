@@ -172,6 +172,16 @@ def test_a_pod_that_is_stuck_on_a_lost_node_is_forced_away_whatever_its_grace() 
     assert [(act.uid, act.grace) for act in of(made, DeletePod)] == [("pod-1-1", 0)]
 
 
+@pytest.mark.parametrize(("since", "grace"), [(-100, None), (0, None), (29, None), (30, 0), (3600, 0)])
+def test_a_deleted_pod_that_does_not_go_from_a_ready_node_is_forced_away(since: int, grace: int | None) -> None:
+    """Its process waits in the kernel, say: the object would hold its name for ever."""
+    made = plan(a_job().replicas(2).running().node("node-b").change(1, deletion_at=NOW - since).view())
+    assert [act.grace for act in of(made, DeletePod)] == ([] if grace is None else [grace])
+    if grace is None:
+        assert made.requeue_after is not None
+        assert made.requeue_after <= 30 - since
+
+
 @pytest.mark.parametrize(
     ("code", "reason"), [(64, Reason.USER_ERROR), (65, Reason.VOLUME_NOT_SHARED)], ids=["command", "volume"]
 )

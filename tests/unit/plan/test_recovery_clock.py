@@ -159,3 +159,11 @@ def test_a_store_out_of_reach_interrupts_when_the_ranks_were_ended() -> None:
     began = plan(job.view()).status.interruption
     assert began is not None
     assert (began.at, began.cause) == (NOW - 2, Cause.STORE_LOST)
+
+
+def test_a_hang_began_with_the_last_step_however_long_ago_that_was() -> None:
+    job = a_job().replicas(2).running().status(resumed_at=Timestamp(NOW - 5000))
+    job.says(1, round=2, failures=(a_failure(hang=True, exit_code=0, at=NOW - 603),))
+    made = plan(job.says(0, round=2).view())
+    began = made.status.interruption or made.status.recoveries[-1]
+    assert began.at == NOW - 603

@@ -137,3 +137,12 @@ def test_of_a_job_that_does_not_train_no_rank_is_slow(ends: str) -> None:
 
     assert made.status.phase == ends.capitalize()
     assert verdict(made) == NONE
+
+
+def test_a_slow_rank_whose_pod_is_no_member_any_more_is_not_named() -> None:
+    slow = plan(with_paces(0.1, 0.2).view())
+    assert verdict(slow)[1]
+    alone = a_job().replicas(1).running().says(0, world_size=1, paces=(Pace(0, 0.1),))
+    members = alone.view().status.members
+    alone.stored(slow.status.model_copy(update={"members": members, "pods": alone.view().status.pods}))
+    assert verdict(plan(alone.view(NOW + 30))) == NONE

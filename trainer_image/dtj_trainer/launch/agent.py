@@ -28,7 +28,7 @@ from dtj_api.names import LauncherState
 from dtj_api.wire import Failure, encode
 from dtj_trainer.launch.backoff import Backoff
 from dtj_trainer.launch.board import Board
-from dtj_trainer.launch.command import Command
+from dtj_trainer.launch.command import Command, RunAs
 from dtj_trainer.launch.environment import rank_environment
 from dtj_trainer.launch.failure import failure_of
 from dtj_trainer.launch.hang import TOGETHER, collect_stacks, hang_of, is_hang
@@ -291,7 +291,8 @@ class Agent(ElasticAgent):
 
     def _collect_stacks(self, round: Round) -> dict[int, str]:
         folder = self._tools.logs.folder_of(self._incarnation, round.number)
-        without = collect_stacks(self._tools.zygote, self._ranks, self._stack_file, folder)
+        file_of = None if self._tools.command.run_as is RunAs.SUBPROCESS else self._stack_file
+        without = collect_stacks(self._tools.zygote, self._ranks, file_of, folder)
         for rank, why in without.items():
             self._tools.logs.say(f"no stack of rank {rank}: {why}")
         return without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from dtj_trainer.launch.stall import Stall
 
 PATIENCE = 1.0
 """Seconds for the ranks to write their stacks."""
+WRITING = 2.0
+"""Seconds for the files. The volume may be what the ranks hang on, and then the round must end without them."""
 TOGETHER = 0.5
 """Seconds between the word that the round is over and the end of our ranks, for the others to take the stacks of
 theirs: a rank that loses its peer is no longer where it hung."""
@@ -57,33 +60,39 @@ def is_hang(why: str) -> bool:
 
 
 def collect_stacks(
-    zygote: Zygote, ranks: list[Rank], file_of: Callable[[int], Path], folder: Path | None
+    zygote: Zygote, ranks: list[Rank], file_of: Callable[[int], Path] | None, folder: Path | None
 ) -> dict[int, str]:
     """Ask all ranks for their stacks, and write them to `<folder>/<rank>.stack`.
 
     Args:
         zygote: their parent.
         ranks: those of the round on this pod.
-        file_of: local rank to where it writes them.
-        folder: made where it is missing; None: there is no volume. One that fails costs the files and nothing else.
+        file_of: local rank to where it writes them; None: they are foreign programs, which the signal would end.
+        folder: made where it is missing; None: there is no volume. One that fails or hangs costs the files and nothing
+            else.
 
     Returns:
         Global rank to what is known of it, for those without stacks.
     """
     running = [rank for rank in ranks if rank.exit is None]
-    for rank in running:
-        zygote.kill(rank, stacks.SIGNAL)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not all(_size(file_of(rank.local_rank)) for rank in running):
-        time.sleep(0.02)
+    if file_of is not None:
+        for rank in running:
+            zygote.kill(rank, stacks.SIGNAL)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not all(_size(file_of(rank.local_rank)) for rank in running):
+            time.sleep(0.02)
     missing: dict[int, str] = {}
+    texts: dict[str, bytes] = {}
     for rank in running:
-        text = _read(file_of(rank.local_rank))
+        text = b"" if file_of is None else _read(file_of(rank.local_rank))
         if not text:
-            missing[rank.global_rank] = _state(rank.pid)
+            missing[rank.global_rank] = "it runs as a subprocess" if file_of is None else _state(rank.pid)
             text = f"no stack: {missing[rank.global_rank]}\n".encode()
-        if folder is not None:
-            _write(folder, f"{rank.global_rank}.stack", text)
+        texts[f"{rank.global_rank}.stack"] = text
+    if folder is not None:
+        writer = threading.Thread(target=_write, args=(folder, texts), name="stacks", daemon=True)
+        writer.start()
+        writer.join(WRITING)
     return missing
 
 
@@ -110,9 +119,10 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _write(folder: Path, name: str, text: bytes) -> None:
+def _write(folder: Path, texts: dict[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(text)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text)
     except OSError as error:
-        print(f"dtj: {folder / name} could not be written: {os.strerror(error.errno or 0)}", flush=True)
+        print(f"dtj: the stacks could not be written to {folder}: {os.strerror(error.errno or 0)}", flush=True)
