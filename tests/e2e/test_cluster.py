@@ -26,6 +26,18 @@ for _ in range(60):
         time.sleep(0.5)
 sys.exit("not found within 30 s")
 """
+# The firewall learns of a new pod a moment after it runs: repeat inside the pod until it lets it through.
+REACH = """
+import socket, sys, time
+until = time.monotonic() + 30
+while True:
+    try:
+        sys.exit(socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close())
+    except OSError as error:
+        if time.monotonic() > until:
+            sys.exit(f"not reached within 30 s: {error}")
+        time.sleep(0.5)
+"""
 CONNECT = f"import socket, sys; socket.create_connection((sys.argv[1], {PORT}), 3)"
 
 
@@ -142,9 +154,10 @@ def test_a_network_policy_refuses_and_allows_across_nodes(cluster, peers):
 
 
 def test_logs_and_services_work_and_the_outside_is_unreachable_at_once(cluster, peers):
-    api = "import socket; socket.create_connection(('kubernetes.default.svc.cluster.local', 443), 3)"
-    kubectl(cluster, "exec", "-n", peers, "a", "--", "python3", "-c", api)
+    api = ["exec", "-n", peers, "a", "--", "python3", "-c", REACH, "kubernetes.default.svc.cluster.local", "443"]
+    kubectl(cluster, *api)
     assert '"GET' not in kubectl(cluster, "logs", "-n", peers, "a").stdout
+    kubectl(cluster, "exec", "-n", peers, "b", "--", "python3", "-c", REACH, "a.peers", "8000")
     get = "import urllib.request; urllib.request.urlopen('http://a.peers:8000')"
     kubectl(cluster, "exec", "-n", peers, "b", "--", "python3", "-c", get)
     assert '"GET / HTTP/1.1" 200' in kubectl(cluster, "logs", "-n", peers, "a").stdout
