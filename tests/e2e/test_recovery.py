@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from datetime import datetime
@@ -124,6 +125,26 @@ def test_a_spare_takes_over_at_once_and_a_hang_is_found(jobs: Jobs) -> None:
     assert hung["cause"] == "Hang"
     assert status["restarts"]["counted"] == 1
     assert status["restarts"]["excused"] == 1
+
+
+@pytest.mark.soak
+def test_a_launcher_that_is_stopped_is_given_up(jobs: Jobs) -> None:
+    jobs.apply("own-script.yaml", guarded)
+    jobs.wait_for_step(NAME, 200, 180)
+    stands_by(jobs)
+    before = uids(jobs)
+
+    os.kill(jobs.launcher(SECOND), signal.SIGSTOP)
+    jobs.wait(NAME, "jsonpath={.status.restarts.byCause.PodFailed}=1", 120)
+    after = trains_on(jobs, 2)
+
+    status = jobs.job(NAME)["status"]
+    assert status["members"] == [0, 2], "the spare took the place"
+    assert after[SECOND] != before[SECOND]
+    assert status["restarts"]["counted"] == 1
+    assert status["restarts"].get("excused", 0) == 0
+    (recovery,) = status["recoveries"]
+    print(f"{recovery['cause']}: {recovery['seconds']} s {recovery['phases']}")
 
 
 def broken(spec: Object) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import secrets
 import signal
 import time
@@ -151,6 +152,13 @@ class Jobs:
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
+
+    def launcher(self, pod: str) -> int:
+        """The launcher of a pod, by its pid on this machine."""
+        found = (
+            pid for pid in self.processes(pod) if b"dtj_trainer.launch" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        return next(pid for pid in found if re.search(r"NSpid:.*\t1\n", Path(f"/proc/{pid}/status").read_text()))
 
     def throttle(self, pod: str, cpus: float) -> None:
         """Give a pod no more than so many CPUs from now on, behind Kubernetes' back."""

@@ -72,6 +72,10 @@ class LauncherReports:
         """See `Reports`."""
         return {uid: Reported(0.0, self._launchers.reports[uid]) for uid in uids if uid in self._launchers.reports}
 
+    def unanswered(self, uids: list[str]) -> dict[str, float]:
+        """See `Reports`."""
+        return {}
+
     def follow(self, uid: str, ip: str) -> None:
         """See `Reports`."""
 

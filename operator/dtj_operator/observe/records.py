@@ -102,6 +102,7 @@ def pod_view(item: Object) -> PodView:
     scheduled = _condition(item, "PodScheduled") or {}
     disrupted = _condition(item, "DisruptionTarget") or {}
     waiting = _waiting(status)
+    ready = _condition(item, "Ready") or {}
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -112,11 +113,12 @@ def pod_view(item: Object) -> PodView:
         created=_time(metadata.get("creationTimestamp")) or 0.0,
         ip=status.get("podIP") or "",
         node=(item.get("spec") or {}).get("nodeName") or "",
-        ready=(_condition(item, "Ready") or {}).get("status") == "True",
+        ready=ready.get("status") == "True",
+        unready_since=_unready_since(ready, _main_state(status, component)),
         unschedulable=_text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         waiting_reason=waiting.get("reason") or "",
         waiting_message=_text(waiting.get("message")),
-        terminated=_terminated(status, component),
+        terminated=_terminated(_main_state(status, component)),
         reason=status.get("reason") or "",
         message=_text(status.get("message")),
         disruption=(disrupted.get("reason") or "") if disrupted.get("status") == "True" else "",
@@ -148,12 +150,25 @@ def _waiting(status: Object) -> Object:
     return {}
 
 
-def _terminated(status: Object, component: str) -> Terminated | None:
+def _main_state(status: Object, component: str) -> Object:
     containers: list[Object] = status.get("containerStatuses") or []
     main = next((each for each in containers if each.get("name") == names.TRAINER_CONTAINER), None)
     if main is None and component == names.Component.STORE and containers:
         main = containers[0]
-    ended: Object | None = (main or {}).get("state", {}).get("terminated")
+    state: Object = (main or {}).get("state") or {}
+    return state
+
+
+def _unready_since(ready: Object, state: Object) -> float | None:
+    """A pod that starts is not ready from before its container runs; one that was ready became so later than that."""
+    changed, started = _time(ready.get("lastTransitionTime")), _time((state.get("running") or {}).get("startedAt"))
+    if ready.get("status") == "True" or changed is None or started is None:
+        return None
+    return changed if changed > started else None
+
+
+def _terminated(state: Object) -> Terminated | None:
+    ended: Object | None = state.get("terminated")
     if not ended:
         return None
     return Terminated(

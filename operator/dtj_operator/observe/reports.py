@@ -57,12 +57,17 @@ class Reports:
         self._port = port
         self._clock = clock
         self._latest: dict[str, Reported] = {}
+        self._unanswered: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     def of(self, uids: list[str]) -> dict[str, Reported]:
         """The latest reports of some pods."""
         return {uid: self._latest[uid] for uid in uids if uid in self._latest}
+
+    def unanswered(self, uids: list[str]) -> dict[str, float]:
+        """Of some pods, since when those have answered nothing that did not answer last."""
+        return {uid: self._unanswered[uid] for uid in uids if uid in self._unanswered}
 
     def follow(self, uid: str, ip: str) -> None:
         """Ask this pod from now on. Once more for the same pod changes nothing."""
@@ -81,11 +86,13 @@ class Reports:
         """The pod is gone."""
         self.stop(uid)
         self._latest.pop(uid, None)
+        self._unanswered.pop(uid, None)
 
     def accept(self, uid: str, report: Report) -> None:
         """Take a report, fetched or answered to a control message. One of another pod under the same IP is ignored."""
         if report.pod_uid and report.pod_uid != uid:
             return
+        self._unanswered.pop(uid, None)
         before = self._latest.get(uid)
         self._latest[uid] = Reported(at=self._clock(), report=report)
         if before is None or _matters(before.report, report):
@@ -114,6 +121,7 @@ class Reports:
             async with self._session.get(f"http://{host}:{self._port}/progress") as response:
                 self.accept(uid, await read_report(response))
         except (aiohttp.ClientError, TimeoutError, WireError) as error:
+            self._unanswered.setdefault(uid, self._clock())
             logger.debug("no report from pod %s at %s: %s", uid, ip, error)
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:

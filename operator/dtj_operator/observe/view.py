@@ -55,6 +55,8 @@ class PodView:
     """`spec.nodeName`; empty while unscheduled."""
     ready: bool = False
     """Condition Ready is True."""
+    unready_since: float | None = None
+    """Since when a container that has been ready is not so any more; None: it is ready, or never was."""
     unschedulable: str = ""
     """Message of condition PodScheduled=False; empty when scheduled or not tried yet."""
     waiting_reason: str = ""
@@ -150,6 +152,8 @@ class JobView:
     nodes: tuple[NodeView, ...] = ()
     reports: dict[str, Reported] = field(default_factory=dict)
     """Pod uid to the launcher's latest report."""
+    unanswered: dict[str, float] = field(default_factory=dict)
+    """Pod uid to the moment since when its launcher has answered no question; whoever answered last is not in it."""
     dry_run: DryRun | None = None
 
     def to_json(self) -> str:

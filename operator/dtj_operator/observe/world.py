@@ -136,6 +136,7 @@ class World:
             refused=dict(sorted(facts.refused.items())),
             nodes=nodes,
             reports=self.reports.of([pod.uid for pod in pods]),
+            unanswered=self.reports.unanswered([pod.uid for pod in pods]),
             dry_run=facts.dry_run,
         )
 

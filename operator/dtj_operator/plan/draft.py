@@ -32,7 +32,7 @@ from .actions import (
     SendSave,
     SendStop,
 )
-from .ends import End, away, end_of, ended
+from .ends import End, away, end_of, ended, patience, silent_since
 
 _SENDS = (SendMeet, SendRelease, SendSave, SendStop)
 
@@ -125,7 +125,12 @@ class Draft:
 
     def end_of(self, pod: PodView) -> End | None:
         """Why the pod is lost, or None: it lives, is starting, or ended well."""
-        return end_of(pod, self.nodes, self.now, self.tolerate)
+        return end_of(pod, self.nodes, self.now, self.tolerate, self.view.unanswered.get(pod.uid))
+
+    def silent_until(self, pod: PodView) -> float | None:
+        """When a running pod that answers nobody is given up, or None: it was heard of last."""
+        silent = silent_since(pod, self.nodes, self.view.unanswered.get(pod.uid))
+        return None if silent is None else silent + patience(self.tolerate)
 
     def reachable(self, index: int) -> bool:
         """The worker's pod is alive, stays, and has an address."""
@@ -195,15 +200,17 @@ class Draft:
         self.set(conditions=tuple(sorted((*others, new), key=lambda each: each.type)))
 
     def delete(self, pod: PodView, why: str, *, force: bool = False) -> None:
-        """Delete a pod: with its own grace, unless somebody does so already; by force where its node cannot answer.
+        """Delete a pod: with its own grace, unless somebody does so already; by force where nobody there can answer.
 
         Args:
-            force: its process cannot answer either, and nothing of it is worth a wait.
+            force: nothing of it is worth a wait.
         """
+        given_up = self.silent_until(pod)
         node = self.nodes.get(pod.node)
         # Its kubelet had the pod's whole grace and as long again as a node may be silent.
         bound = None if pod.deletion_at is None else pod.deletion_at + self.tolerate
-        if force or (node is not None and away(node, self.now) >= self.tolerate):
+        silent = given_up is not None and self.now >= given_up
+        if force or silent or (node is not None and away(node, self.now) >= self.tolerate):
             self.act(DeletePod(pod.name, pod.uid, why, 0))
         elif bound is None:
             self.act(DeletePod(pod.name, pod.uid, why))

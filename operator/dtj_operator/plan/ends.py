@@ -15,6 +15,8 @@ from dtj_api.scalars import Duration
 from dtj_operator.observe.view import NodeView, PodView
 
 _LOST_WITH_NODE = frozenset({"NodeLost", "DeletionByTaintManager", "DeletionByPodGC"})
+SILENCE = 30.0
+"""Least seconds that a running pod may be silent before it is given up."""
 _REFUSED_BY_KUBELET = frozenset(
     {"Evicted", "NodeAffinity", "NodeShutdown", "Preempting", "Shutdown", "Terminated", "UnexpectedAdmissionError"}
 )
@@ -64,11 +66,14 @@ def ended(pod: PodView) -> bool:
     return pod.terminated is not None or pod.phase in ("Succeeded", "Failed")
 
 
-def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float, tolerate: Duration) -> End | None:
+def end_of(
+    pod: PodView, nodes: Mapping[str, NodeView], now: float, tolerate: Duration, unanswered: float | None
+) -> End | None:
     """Why the pod is lost, or None: it lives, is starting, or ended well.
 
     Args:
         tolerate: seconds that a node may be away before its pods count as lost.
+        unanswered: since when the pod's launcher has answered nothing; None: it answered last, or was never asked.
     """
     if ended_well(pod):
         return None
@@ -78,7 +83,28 @@ def end_of(pod: PodView, nodes: Mapping[str, NodeView], now: float, tolerate: Du
     if node is not None and away(node, now) >= tolerate:
         text = f"node {node.name} has not been ready for {tolerate}"
         return End(Cause.NODE_LOST, now, text, since=node.not_ready_since)
+    silent = silent_since(pod, nodes, unanswered)
+    if silent is not None and now - silent >= patience(tolerate):
+        text = f"it runs, but has answered neither its kubelet nor the operator for {now - silent:.0f} s"
+        return End(Cause.POD_FAILED, now, text, since=unanswered)
     return None
+
+
+def silent_since(pod: PodView, nodes: Mapping[str, NodeView], unanswered: float | None) -> float | None:
+    """Since when a running pod has answered neither its kubelet nor the operator; None: one of them had an answer.
+
+    A launcher that is stopped or wedged keeps its pod running for ever. One witness is not enough to end a pod that may
+    train: the operator's way to it may be broken, and readiness may mean what its user wants it to.
+    """
+    node = nodes.get(pod.node)
+    if pod.unready_since is None or unanswered is None or pod.deletion_at is not None:
+        return None
+    return max(pod.unready_since, unanswered) if node is None or node.ready else None
+
+
+def patience(tolerate: Duration) -> float:
+    """Seconds that a pod may be silent."""
+    return max(SILENCE, tolerate)
 
 
 def away(node: NodeView, now: float) -> float:

@@ -15,7 +15,7 @@ from dtj_api.status import KnownPod
 from dtj_operator.observe.view import STORE_INDEX, PodView
 
 from .draft import Draft
-from .ends import End, away, ended, ended_well
+from .ends import End, away, ended, ended_well, patience
 from .failure_policy import Fault, count, note_fatal, pause
 from .rounds import uncounted, write_off
 from .unreached import in_a_row, unreached, without_store
@@ -40,6 +40,7 @@ def count_losses(draft: Draft) -> None:
     for node in draft.view.nodes:
         if not node.ready and node.not_ready_since is not None and away(node, draft.now) < draft.tolerate:
             draft.wake(node.not_ready_since + draft.tolerate)
+    _watch_silent(draft)
     needed = {STORE_INDEX, *draft.status.members}
     losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
     for place, loss in enumerate(losses):
@@ -60,6 +61,16 @@ def count_losses(draft: Draft) -> None:
         draft.begin_incarnation(draft.next_members())
     if explained:
         write_off(draft)
+
+
+def _watch_silent(draft: Draft) -> None:
+    """A pod that is silent changes nothing that would bring it up again."""
+    for pod in draft.workers.values():
+        until = draft.silent_until(pod)
+        if until is None and pod.unready_since is not None:
+            until = draft.now + patience(draft.tolerate)
+        if until is not None and until > draft.now:
+            draft.wake(until)
 
 
 def _given_up(draft: Draft) -> set[int]:

@@ -88,6 +88,21 @@ def test_a_sidecar_that_ended_is_not_the_trainers_end():
     assert pod_view(pod(status=status)).terminated is None
 
 
+@pytest.mark.parametrize(
+    ("status", "changed", "unready_since"),
+    [
+        pytest.param("False", "2026-01-01T00:00:09Z", None, id="not ready since before its container ran: it starts"),
+        pytest.param("False", "2026-01-01T00:00:11Z", 1767225611.0, id="not ready since a moment when it ran"),
+        pytest.param("True", "2026-01-01T00:00:11Z", None, id="ready"),
+    ],
+)
+def test_a_pod_that_is_not_ready_any_more_is_told_from_one_that_starts(status, changed, unready_since):
+    ready = {"type": "Ready", "status": status, "lastTransitionTime": changed}
+    running = container(running={"startedAt": "2026-01-01T00:00:10Z"})
+    view = pod_view(pod(status={"conditions": [ready], "containerStatuses": [running]}))
+    assert (view.ready, view.unready_since) == (status == "True", unready_since)
+
+
 def test_a_heartbeat_of_a_node_changes_nothing():
     def node(heartbeat):
         ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}

@@ -127,6 +127,20 @@ async def test_an_answer_that_cannot_be_read_is_no_report_and_ends_nothing(repor
     await change(reports)
 
 
+async def test_a_launcher_that_does_not_answer_is_remembered_until_it_does(reports, launcher):
+    reports.accept("pod-1", REPORT)
+    assert reports.unanswered(["pod-1"]) == {}
+    launcher.body = b"{"
+    reports.follow("pod-1", "127.0.0.1")
+    await launcher.was_asked(3)
+    assert reports.unanswered(["pod-1", "pod-2"]) == {"pod-1": 7.0}
+    reports.accept("pod-1", REPORT)
+    assert reports.unanswered(["pod-1"]) == {}
+    await launcher.was_asked(launcher.asked + 2)
+    reports.forget("pod-1")
+    assert reports.unanswered(["pod-1"]) == {}
+
+
 async def test_a_job_that_is_done_is_asked_no_more(reports, launcher):
     reports.follow("pod-1", "127.0.0.1")
     await change(reports)
