@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 SIGNATURE_HEADER = "X-DTJ-Signature"
 POD_HEADER = "X-DTJ-Pod"
 MAX_BODY = 64 * 1024
+NO_RANK = -1
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class Failure:
     round: int
     """The round that ended by it."""
     rank: int
+    """Global rank, or NO_RANK: of a hang nobody may know whose fault it is."""
     local_rank: int
     at: float
     """Seconds since the epoch."""
@@ -94,6 +96,8 @@ class Failure:
     """The last step that a rank of this pod reported in the round."""
     hang: bool = False
     """The ranks made no step for too long and were ended; `message` says for how long, and where their stacks are."""
+    pod: str = ""
+    """Name of the rank's pod, where the one that tells may be another."""
 
 
 @dataclass(frozen=True)

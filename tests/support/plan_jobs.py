@@ -97,6 +97,7 @@ def a_failure(round_: int = 1, *, incarnation: int = 1, rank: int = 0, **fields:
         user_error=fields.pop("user_error", False),
         step=fields.pop("step", None),
         hang=fields.pop("hang", False),
+        pod=fields.pop("pod", ""),
     )
 
 

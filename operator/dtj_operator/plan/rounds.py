@@ -13,7 +13,8 @@ from collections.abc import Collection
 
 from dtj_api.names import Cause, ExitCode, Reason
 from dtj_api.status import RoundCursor
-from dtj_api.wire import Failure
+from dtj_api.wire import NO_RANK, Failure
+from dtj_operator.observe.view import PodView
 
 from .crash_loop import note_repetition
 from .draft import Draft
@@ -67,14 +68,15 @@ def _waiting(draft: Draft) -> dict[_Ended, tuple[int, Failure]]:
 
 
 def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
-    pod = draft.workers[index]
-    message = describe(pod.name, first)
+    pod = _pod_of(draft, index, first)
+    message = describe(pod.name if pod is not None else first.pod, first)
     error = f"{first.message}\n{first.log_tail}"
-    fault = Fault(_cause(first), message, first.at, pod.node, first.exit_code, error)
+    node = pod.node if pod is not None else ""
+    fault = Fault(_cause(first), message, first.at, node, first.exit_code, error)
     counted = count(draft, fault, first=True)
     if counted.charged:
         note_repetition(draft, ended, first, message)
-    if counted.replace:
+    if counted.replace and pod is not None:
         draft.give_up(pod)
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
     reason = Reason.HUNG if first.hang else Reason.RANK_FAILED
@@ -85,10 +87,20 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
         draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
 
 
+def _pod_of(draft: Draft, index: int, failure: Failure) -> PodView | None:
+    """The pod that failed; None: nobody knows which, or it has gone."""
+    if failure.rank == NO_RANK:
+        return None
+    if not failure.pod:
+        return draft.workers[index]
+    return next((pod for pod in draft.workers.values() if pod.name == failure.pod), None)
+
+
 def describe(pod: str, failure: Failure) -> str:
     """One failure in words, with the end of its log."""
     if failure.hang:
-        return f"rank {failure.rank} on {pod} hung in round {failure.round}: {failure.message}"
+        who = "the ranks" if failure.rank == NO_RANK else f"rank {failure.rank} on {pod}"
+        return f"{who} hung in round {failure.round}: {failure.message}"
     how = f"was ended by signal {-failure.exit_code}" if failure.exit_code < 0 else f"exited {failure.exit_code}"
     text = f"rank {failure.rank} on {pod} {how} in round {failure.round}"
     if failure.message:

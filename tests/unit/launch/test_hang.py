@@ -5,8 +5,14 @@ import signal
 import threading
 import time
 
-from dtj_trainer.launch.hang import collect_stacks
+import pytest
+
+from dtj_api.wire import NO_RANK
+from dtj_trainer.launch import hang
+from dtj_trainer.launch.hang import FOREIGN, NO_LAUNCHER, gather_silent, hang_of, keep_stacks, take_stacks, tell_silent
 from dtj_trainer.launch.ranks import Rank
+from dtj_trainer.launch.round import Member, Round
+from dtj_trainer.launch.stall import Stall
 
 
 def stacks(job, place="1-1") -> dict[int, str]:
@@ -32,6 +38,9 @@ def test_a_stopped_rank_is_found_and_all_go_on_from_the_last_checkpoint(start):
     assert "stacks are in logs/1-1" in failure.message
     assert failure.step >= 7
     assert (failure.exit_code, failure.user_error) == (0, False)
+    # Whoever found it: rank 1 is on the second pod, and stands still.
+    assert (failure.rank, failure.local_rank, failure.pod) == (1, 0, "local-worker-0001")
+    assert "no stack of rank 1: the process is stopped" in failure.message
     found = stacks(job)
     assert sorted(found) == [0, 1, 2]
     assert found[1] == "no stack: the process is stopped\n"
@@ -44,7 +53,9 @@ def test_a_stopped_rank_is_found_and_all_go_on_from_the_last_checkpoint(start):
 def test_a_rank_that_waits_for_ever_shows_where(start):
     job = start(2, "waits.py", env={"DTJ_STEP_TIMEOUT": "4"})
     job.wait("a second round", lambda: (job.folder / "began-2").exists())
-    assert hung(job).step == 3
+    failure = hung(job)
+    assert failure.step == 3
+    assert (failure.rank, failure.pod) == (NO_RANK, ""), "all of them answered"
     assert "in waits_for_nobody" in stacks(job)[1]
 
 
@@ -65,8 +76,77 @@ def test_a_long_evaluation_is_no_hang(start):
     assert not any(report.failures for report in job.reports())
 
 
+def test_the_evaluation_of_one_rank_for_all_is_no_hang_of_the_others(start):
+    job = start(2, "one_evaluates.py", "6", env={"DTJ_STEP_TIMEOUT": "3"})
+    assert [job.exit_code(worker) for worker in job.workers] == [0, 0]
+    assert not any(report.failures for report in job.reports())
+
+
+def test_only_the_rank_itself_is_asked_for_its_stack(start):
+    job = start(1, "waits_with_child.py", env={"DTJ_STEP_TIMEOUT": "3"})
+    job.wait("a second round", lambda: any(report.round == 2 for report in job.reports()))
+    assert "waits_with_child.py" in stacks(job)[0]
+    assert (job.folder / "began").exists()
+    assert not (job.folder / "asked").exists()
+
+
+def a_round(place=0) -> Round:
+    members = [Member(f"job-worker-{i}", f"job-worker-{i}/u", "127.0.0.1", 0, 2, False) for i in range(3)]
+    return Round(4, tuple(members), place)
+
+
+@pytest.mark.parametrize(
+    ("silent", "rank", "local_rank", "pod"),
+    [
+        pytest.param({}, NO_RANK, NO_RANK, "", id="all answered"),
+        pytest.param({3: "the process is stopped"}, 3, 1, "job-worker-1", id="one did not"),
+        pytest.param({5: NO_LAUNCHER, 4: NO_LAUNCHER}, 4, 0, "job-worker-2", id="a launcher did not"),
+        pytest.param({0: FOREIGN, 1: FOREIGN}, NO_RANK, NO_RANK, "", id="foreign programs cannot"),
+        pytest.param({0: FOREIGN, 1: "the process is stopped"}, 1, 1, "job-worker-0", id="a foreign one is stopped"),
+    ],
+)
+def test_a_hang_names_the_rank_that_stands_still_on_whatever_pod(silent, rank, local_rank, pod):
+    failure = hang_of(7, a_round(), Stall(60.0, "no step for 60 s"), silent)
+    assert (failure.rank, failure.local_rank, failure.pod) == (rank, local_rank, pod)
+    assert (failure.incarnation, failure.round, failure.hang) == (7, 4, True)
+    assert failure.message.count("no stack of rank") == len(silent)
+
+
+class Store:
+    """What a store link does, without a store."""
+
+    def __init__(self):
+        self.keys = {}
+
+    def set(self, key, value):
+        self.keys[key] = value
+
+    def get(self, key):
+        return self.keys.get(key)
+
+    def add(self, key, value):
+        self.keys[key] = str(int(self.keys.get(key, "0")) + value)
+        return int(self.keys[key])
+
+
+def test_whoever_found_the_hang_learns_what_the_others_saw():
+    store = Store()
+    for place, silent in enumerate([{}, {3: "the process is stopped"}, {}]):
+        tell_silent(store, a_round(place), silent)
+    assert gather_silent(store, a_round(), time.sleep) == {3: "the process is stopped"}
+
+
+def test_a_launcher_that_does_not_tell_is_waited_for_a_moment_and_named(monkeypatch):
+    monkeypatch.setattr(hang, "PATIENCE", 0.1)
+    monkeypatch.setattr(hang, "TOGETHER", 0.1)
+    store = Store()
+    for place in (0, 2):
+        tell_silent(store, a_round(place), {})
+    assert gather_silent(store, a_round(), time.sleep) == {2: NO_LAUNCHER, 3: NO_LAUNCHER}
+
+
 class Unharmed:
-    def kill(self, rank, signum):
+    def signal(self, rank, signum):
         raise AssertionError("the signal would end a foreign program")
 
 
@@ -77,8 +157,9 @@ def a_rank() -> Rank:
 
 
 def test_a_foreign_program_is_not_asked_for_its_stack(tmp_path):
-    without = collect_stacks(Unharmed(), [a_rank()], None, tmp_path / "logs")
-    assert without == {3: "it runs as a subprocess"}
+    taken = take_stacks(Unharmed(), [a_rank()], None)
+    assert taken.silent == {3: "it runs as a subprocess"}
+    keep_stacks(taken, tmp_path / "logs")
     assert (tmp_path / "logs" / "3.stack").read_text() == "no stack: it runs as a subprocess\n"
 
 
@@ -87,6 +168,6 @@ def test_a_volume_that_hangs_costs_the_files_and_no_more_than_a_moment(tmp_path,
     released = threading.Event()
     monkeypatch.setattr("dtj_trainer.launch.hang._write", lambda *_: released.wait(60))
     began = time.monotonic()
-    assert collect_stacks(Unharmed(), [a_rank()], None, tmp_path) == {3: "it runs as a subprocess"}
+    keep_stacks(take_stacks(Unharmed(), [a_rank()], None), tmp_path)
     assert time.monotonic() - began < 30
     released.set()

@@ -10,6 +10,7 @@ from plan_jobs import NOW, Job, a_failure, a_job, a_pod, a_report, deleted, fail
 from dtj_api.names import Cause, LauncherState, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import ExcludedNode
+from dtj_api.wire import NO_RANK
 from dtj_operator.plan import CreateStore, CreateWorker, DeletePod, plan
 
 
@@ -91,6 +92,34 @@ def test_a_spare_takes_its_place_at_once() -> None:
     spare = a_pod(2)
     job.pod(spare, a_report(spare, incarnation=0, round_=0, state=LauncherState.WAITING))
     assert plan(job.view()).status.members == (0, 2)
+
+
+def _hang(**told: Any) -> Job:
+    """Worker 0 found the hang."""
+    job = _rule(a_job().replicas(2).running(), onReasons=["Hang"])
+    job.says(0, round=2, failures=(a_failure(hang=True, exit_code=0, message="no step for 61 s", **told),))
+    return job.says(1, round=2)
+
+
+def test_the_pod_of_the_rank_that_stood_still_is_replaced_whoever_found_the_hang() -> None:
+    made = plan(_hang(rank=1, pod="ner-worker-0001").view())
+    assert deleted(made) == ["pod-1-1"]
+    assert [each.name for each in made.status.excluded_nodes] == ["node-b"]
+    assert made.status.restarts.last_message.startswith("rank 1 on ner-worker-0001 hung in round 1: no step for 61 s")
+
+
+def test_where_nobody_knows_who_stood_still_nobody_is_replaced() -> None:
+    made = plan(_hang(rank=NO_RANK).view())
+    assert deleted(made) == []
+    assert made.status.excluded_nodes == ()
+    assert made.status.restarts.last_message.startswith("the ranks hung in round 1: no step for 61 s")
+    assert made.status.restarts.by_cause == {Cause.HANG: 1}
+
+
+def test_a_pod_that_stood_still_and_has_gone_is_counted_and_no_other_is_replaced() -> None:
+    made = plan(_hang(rank=5, pod="ner-worker-0005").view())
+    assert deleted(made) == []
+    assert made.status.restarts.by_cause == {Cause.HANG: 1}
 
 
 def test_a_rule_about_a_pod_that_ended_avoids_its_node_too() -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -25,20 +24,18 @@ from torch.distributed.elastic.agent.server.api import (
 )
 
 from dtj_api.names import LauncherState
-from dtj_api.wire import Failure, encode
-from dtj_trainer.launch.backoff import Backoff
-from dtj_trainer.launch.board import Board
-from dtj_trainer.launch.command import Command, RunAs
+from dtj_api.wire import encode
+from dtj_trainer.launch.command import RunAs
 from dtj_trainer.launch.environment import rank_environment
 from dtj_trainer.launch.failure import failure_of
-from dtj_trainer.launch.hang import TOGETHER, collect_stacks, hang_of, is_hang
-from dtj_trainer.launch.logs import Logs
+from dtj_trainer.launch.hang import TOGETHER, gather_silent, hang_of, is_hang, keep_stacks, take_stacks, tell_silent
 from dtj_trainer.launch.meeting import Meeting
-from dtj_trainer.launch.ranks import Rank, Zygote, stop_ranks
+from dtj_trainer.launch.phases import Phases
+from dtj_trainer.launch.ranks import Rank, stop_ranks
 from dtj_trainer.launch.round import Round
 from dtj_trainer.launch.stall import Stall
 from dtj_trainer.launch.store_link import StoreLostError
-from dtj_trainer.launch.volume import VolumeCheck
+from dtj_trainer.launch.tools import Tools
 
 MAX_RESTARTS = 1_000_000_000
 """Out of the way: the operator owns the budget."""
@@ -58,22 +55,6 @@ class Change(Enum):
     HUNG = auto()
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What outlives an incarnation."""
-
-    command: Command
-    zygote: Zygote
-    logs: Logs
-    board: Board
-    backoff: Backoff
-    scratch: Path
-    """A private folder on this machine: the ranks' socket and their error files."""
-    check: VolumeCheck | None
-    on_failure: Callable[[Failure, str], None]
-    """Told the first failure of a round, with its traceback."""
-
-
 class Agent(ElasticAgent):
     """Runs the ranks of this pod in one incarnation. `run` belongs to one thread; the other methods to any."""
 
@@ -85,12 +66,14 @@ class Agent(ElasticAgent):
         self._leaving = False
         self._ranks: list[Rank] = []
         self._stall: Stall | None = None
+        self._phases = Phases(0.0)
         self._meeting: Meeting | None = None
         self._group: WorkerGroup | None = None
 
     def attend(self, meeting: Meeting) -> None:
         """Set where to meet; before `run`."""
         self._meeting = meeting
+        self._phases = Phases(10 * meeting.tick)
         spec = WorkerSpec(
             role=DEFAULT_ROLE,
             local_world_size=self._processes,
@@ -191,6 +174,7 @@ class Agent(ElasticAgent):
             self.meeting.checked = True
             board.set(self._incarnation, volume_shared=True)
         tools.board.restarts += round.number > 1
+        self._phases.begin(round)
         board.training.begin_round({local: round.first_rank + local for local in range(self._processes)})
         tools.logs.prune()
         assert info.bootstrap_store_info is not None
@@ -233,7 +217,10 @@ class Agent(ElasticAgent):
             except queue.Empty:
                 if self.meeting.superseded():
                     return Change.SUPERSEDED
-                self._stall = self._tools.board.training.stalled()
+                training = self._tools.board.training
+                if self._phases.look(self.meeting.link, training.busy(), time.monotonic()):
+                    training.excuse()
+                self._stall = training.stalled()
                 if self._stall:
                     return Change.HUNG
             if self._leaving:
@@ -271,7 +258,7 @@ class Agent(ElasticAgent):
         elif change is Change.HUNG:
             self._end_hung(round)
         elif change is Change.SUPERSEDED and is_hang(self.meeting.why_next()):
-            self._collect_stacks(round)
+            self._take_stacks(round)
         elif change is Change.RELEASED:
             self.meeting.open_next(round.number, "")
         self._stop_ranks()
@@ -279,20 +266,26 @@ class Agent(ElasticAgent):
         self.pause(tools.backoff.next_pause(time.monotonic()))
 
     def _end_hung(self, round: Round) -> None:
-        board = self._tools.board
+        board, link = self._tools.board, self.meeting.link
         assert self._stall is not None
-        without = self._collect_stacks(round)
-        failure = hang_of(self._incarnation, round.number, self._ranks, self._stall, without)
-        failure = replace(failure, step=board.training.step())
-        if self.meeting.open_next(round.number, encode(failure).decode()):
+        found = hang_of(self._incarnation, round, self._stall, self._take_stacks(round))
+        if self.meeting.open_next(round.number, encode(found).decode()):
+            silent = gather_silent(link, round, self.pause)
+            failure = hang_of(self._incarnation, round, self._stall, silent)
+            failure = replace(failure, step=board.training.step())
             board.fail(failure)
             self._tools.on_failure(failure, "")
-        self.pause(TOGETHER)
+        else:
+            self.pause(TOGETHER)
 
-    def _collect_stacks(self, round: Round) -> dict[int, str]:
-        folder = self._tools.logs.folder_of(self._incarnation, round.number)
+    def _take_stacks(self, round: Round) -> dict[int, str]:
+        logs = self._tools.logs
         file_of = None if self._tools.command.run_as is RunAs.SUBPROCESS else self._stack_file
-        without = collect_stacks(self._tools.zygote, self._ranks, file_of, folder)
-        for rank, why in without.items():
-            self._tools.logs.say(f"no stack of rank {rank}: {why}")
-        return without
+        taken = take_stacks(self._tools.zygote, self._ranks, file_of)
+        for rank, why in taken.silent.items():
+            logs.say(f"no stack of rank {rank}: {why}")
+        try:
+            tell_silent(self.meeting.link, round, taken.silent)
+        finally:
+            keep_stacks(taken, logs.folder_of(self._incarnation, round.number))
+        return taken.silent

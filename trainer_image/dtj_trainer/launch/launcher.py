@@ -17,7 +17,7 @@ from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, Rend
 
 from dtj_api.names import ExitCode, LauncherState
 from dtj_api.wire import Failure, Meet, Release, Stop
-from dtj_trainer.launch.agent import Agent, LeaveError, Tools
+from dtj_trainer.launch.agent import Agent, LeaveError
 from dtj_trainer.launch.backoff import Backoff
 from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.command import Command
@@ -31,6 +31,7 @@ from dtj_trainer.launch.servers import Servers
 from dtj_trainer.launch.settings import Settings
 from dtj_trainer.launch.store_link import StoreLink, StoreLostError
 from dtj_trainer.launch.termination import describe_failure, write_termination
+from dtj_trainer.launch.tools import Tools
 from dtj_trainer.launch.volume import VolumeCheck, VolumeNotSharedError
 
 LINGER = 10.0

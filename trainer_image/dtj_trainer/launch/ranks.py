@@ -69,9 +69,16 @@ class Zygote:
 
     def kill(self, rank: Forked, signum: int) -> None:
         """Send a signal to a rank and its children. One that has ended already takes none."""
+        self._send(rank, "kill", signum)
+
+    def signal(self, rank: Forked, signum: int) -> None:
+        """Send a signal to a rank alone: its children may not know what it means."""
+        self._send(rank, "signal", signum)
+
+    def _send(self, rank: Forked, op: str, signum: int) -> None:
         # Without a zygote there are no ranks: they end with it.
         with contextlib.suppress(OSError):
-            self._channel.send(json.dumps({"op": "kill", "id": rank.id, "signal": int(signum)}).encode())
+            self._channel.send(json.dumps({"op": op, "id": rank.id, "signal": int(signum)}).encode())
 
     def _listen(self) -> None:
         while True:

@@ -37,7 +37,16 @@ class Round:
     @property
     def first_rank(self) -> int:
         """The global rank of our local rank 0."""
-        return sum(member.ranks for member in self.members[: self.place])
+        return self.first_rank_of(self.place)
+
+    def first_rank_of(self, place: int) -> int:
+        """The global rank of a member's local rank 0."""
+        return sum(member.ranks for member in self.members[:place])
+
+    def place_of(self, rank: int) -> int | None:
+        """The place of the member that has this global rank, or None."""
+        places = range(len(self.members))
+        return next((p for p in places if 0 <= rank - self.first_rank_of(p) < self.members[p].ranks), None)
 
 
 @dataclass(frozen=True)

@@ -71,15 +71,22 @@ class StepWatch:
             self._phases[local_rank] = str(said.get("phase"))
             self._declares |= self._phases[local_rank] not in ("", "checkpoint", "restore")
             # The step that this falls into takes longer than a step does.
-            self._spoiled = True
-            self._since = now if self._since is not None else None
+            self.excuse(now)
         elif kind == "report":
             self._report(said.get("step"), said.get("total_steps"), now)
 
+    def excuse(self, now: float) -> None:
+        """A rank of another pod is or was in a phase that is no step: ours may have waited for it."""
+        self._spoiled = True
+        self._since = now if self._since is not None else None
+
+    def busy(self) -> bool:
+        """Whether a rank is in a phase that is no step, or has nothing left but what follows the last one."""
+        return self._over or any(phase not in _STEPPING for phase in self._phases.values())
+
     def limit(self) -> float | None:
         """Seconds that the present step may take; None: it is not watched."""
-        watched = self._timeout.watch and self._since is not None and not self._over
-        if not watched or any(phase not in _STEPPING for phase in self._phases.values()):
+        if not self._timeout.watch or self._since is None or self.busy():
             return None
         if self._timeout.seconds is not None:
             return self._timeout.seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dtj_api.wire import Failure
+from dtj_api.wire import NO_RANK, Failure
 
 MAX_BYTES = 4096
 
@@ -12,7 +12,8 @@ MAX_BYTES = 4096
 def describe_failure(failure: Failure, trace: str) -> str:
     """The first error for a reader: what failed, and the end of its traceback or of its log."""
     how = f"exit code {failure.exit_code}" if failure.exit_code >= 0 else f"signal {-failure.exit_code}"
-    where = f"rank {failure.rank} in incarnation {failure.incarnation}, round {failure.round}"
+    who = "the ranks" if failure.rank == NO_RANK else f"rank {failure.rank}"
+    where = f"{who} in incarnation {failure.incarnation}, round {failure.round}"
     return f"{where}: {failure.message or how}\n{trace or failure.log_tail}"
 
 

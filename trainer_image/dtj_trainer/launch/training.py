@@ -109,6 +109,16 @@ class Training:
         with self._lock:
             return self._watch.stalled(time.monotonic())
 
+    def busy(self) -> bool:
+        """Whether a rank is in a phase that is no step."""
+        with self._lock:
+            return self._watch.busy()
+
+    def excuse(self) -> None:
+        """A rank of another pod is or was in a phase that is no step: ours may have waited for it."""
+        with self._lock:
+            self._watch.excuse(time.monotonic())
+
     def step(self) -> int | None:
         """The last step that was reported in the present round."""
         with self._lock:

@@ -102,6 +102,8 @@ class _Zygote:
                 request = json.loads(body)
                 if request["op"] == "kill":
                     self._kill(request["id"], request["signal"])
+                elif request["op"] == "signal":
+                    self._signal(request["id"], request["signal"])
                 elif (start := self._fork(Start(**request["start"]), fds[0])) is not None:
                     return start
 
@@ -143,6 +145,12 @@ class _Zygote:
         except ProcessLookupError:
             # Forked this moment, and not yet the leader of its group.
             os.kill(pid, signum)
+
+    def _signal(self, id: int, signum: int) -> None:
+        if (pid := self._pids.get(id)) is not None:
+            # Until it is reaped, which happens here, its number belongs to nobody else.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
 
     def _reap(self) -> None:
         while True:
