@@ -35,6 +35,8 @@ class End:
     """That ended it; 0: none, or nobody knows."""
     ran: bool = True
     """The main container ran at all."""
+    timed: bool = False
+    """`at` is the end of its processes, and not when somebody noticed."""
     since: float | None = None
     """When it was of no use any more, where that was earlier than `at`."""
 
@@ -115,10 +117,11 @@ def away(node: NodeView, now: float) -> float:
 def _ended(pod: PodView, now: float) -> End:
     code = exit_code(pod)
     said = pod.terminated
-    at = said.finished_at if said is not None and said.finished_at is not None else now
+    finished = said.finished_at if said is not None else None
     message = (said.message if said is not None else "") or pod.message or _in_words(pod, code)
     signal = said.signal if said is not None else 0
-    return End(_cause(pod, code), at, message.strip(), code, signal, ran=said is not None)
+    cause, at = _cause(pod, code), now if finished is None else finished
+    return End(cause, at, message.strip(), code, signal, ran=said is not None, timed=finished is not None)
 
 
 def cause_of_leaving(pod: PodView) -> Cause:

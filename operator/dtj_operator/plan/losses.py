@@ -17,7 +17,7 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 from .draft import Draft
 from .ends import End, away, ended, ended_well, patience
 from .failure_policy import Fault, count, note_fatal, pause
-from .rounds import uncounted, write_off
+from .rounds import count_unexplained, uncounted, write_off
 from .unreached import in_a_row, unreached, without_store
 
 
@@ -43,6 +43,9 @@ def count_losses(draft: Draft) -> None:
     _watch_silent(draft)
     needed = {STORE_INDEX, *draft.status.members}
     losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
+    breaking = [loss for loss in losses if loss.breaks_ranks and loss.index in needed]
+    if breaking:
+        count_unexplained(draft, {loss.index for loss in losses}, _first(breaking))
     for place, loss in enumerate(losses):
         # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
         aftermath = not draft.met and loss.incarnation < draft.status.incarnation
@@ -56,11 +59,16 @@ def count_losses(draft: Draft) -> None:
         draft.trouble = (reason, message)
     lost = {loss.index for loss in losses}
     replaced = _given_up(draft)
-    explained = bool(replaced) or any(loss.breaks_ranks and loss.index in needed for loss in losses)
     if draft.met and (lost | missed | replaced) & needed:
         draft.begin_incarnation(draft.next_members())
-    if explained:
+    if breaking or replaced:
         write_off(draft)
+
+
+def _first(losses: list[_Loss]) -> float | None:
+    """When the first one was lost; None where that is known of one of them only by its absence."""
+    known = [loss.end.at for loss in losses if loss.end.timed]
+    return min(known) if len(known) == len(losses) else None
 
 
 def _watch_silent(draft: Draft) -> None:

@@ -9,6 +9,7 @@ loss of the store's pod breaks no connection between ranks, so a failure waits a
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection
 
 from dtj_api.names import Cause, ExitCode, Reason
@@ -20,6 +21,10 @@ from .crash_loop import note_repetition
 from .draft import Draft
 from .failure_policy import Fault, count
 
+CLOCKS = 5.0
+"""Seconds by which the clocks of two nodes may differ."""
+_BY_THE_KERNEL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
+"""What ends a rank for a reason of its own; with SIGABRT a library says that its peers are gone."""
 _Ended = tuple[int, int]
 """Incarnation and round."""
 
@@ -38,6 +43,22 @@ def count_before_they_leave(draft: Draft, leaving: Collection[int]) -> None:
     last = max((ended for ended, (index, _) in waiting.items() if index in leaving), default=(0, 0))
     for ended, (index, first) in waiting.items():
         if ended <= last:
+            _count(draft, ended, index, first)
+
+
+def count_unexplained(draft: Draft, lost: Collection[int], since: float | None) -> None:
+    """Of what waits, count what no loss of a peer explains; to be called before the losses are counted.
+
+    A connection that breaks is a consequence; a rank that the kernel ended on a pod that is still there is none, nor is
+    what came well before the first loss.
+
+    Args:
+        lost: indices of the pods that are found lost now: what their ranks said belongs to their own end.
+        since: when the first of them was lost; None: nobody knows for sure.
+    """
+    for ended, (index, first) in _waiting(draft).items():
+        early = since is not None and first.at < since - CLOCKS
+        if early or (-first.exit_code in _BY_THE_KERNEL and index not in lost):
             _count(draft, ended, index, first)
 
 

@@ -43,6 +43,22 @@ def _gone(world: World) -> None:
     world.vanish(_worker(world))
 
 
+def _another(world: World) -> str:
+    return [uid for uid in world.launchers if uid != _worker(world)][0]
+
+
+def _another_failed(world: World) -> None:
+    world.end_pod(_another(world), 1)
+
+
+def _another_evicted(world: World) -> None:
+    world.end_pod(_another(world), 143, disruption="EvictionByEvictionAPI")
+
+
+def _another_gone(world: World) -> None:
+    world.vanish(_another(world))
+
+
 def _store_gone(world: World) -> None:
     world.vanish(_store(world))
 
@@ -147,9 +163,12 @@ RIGHT_AFTER: dict[Callable[[World], None], dict[Cause, int]] = {
     _scaled_away: {Cause.PROCESS_SIGNAL: 1, Cause.RESIZE: 1},
     _store_gone: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
     _store_failed: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
-    # What a rank says that lost a peer cannot be told from an end of its own: it belongs to what took the peer.
-    _store_hangs: {Cause.STORE_LOST: 1},
-    _store_out_of_reach_of_one: {Cause.STORE_LOST: 1},
+    _store_hangs: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
+    _store_out_of_reach_of_one: {Cause.PROCESS_SIGNAL: 1, Cause.STORE_LOST: 1},
+    _another_failed: {Cause.PROCESS_SIGNAL: 1, Cause.POD_FAILED: 1},
+    _another_evicted: {Cause.PROCESS_SIGNAL: 1, Cause.POD_EVICTED: 1},
+    _another_gone: {Cause.PROCESS_SIGNAL: 1, Cause.GONE: 1},
+    # What ended the pod may have ended its rank before: it is one end.
     _pod_failed: {Cause.POD_FAILED: 1},
     _evicted: {Cause.POD_EVICTED: 1},
     _gone: {Cause.GONE: 1},
