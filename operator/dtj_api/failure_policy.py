@@ -107,7 +107,7 @@ class CrashLoop(ApiModel):
     """When failures that repeat themselves end the job, whatever is left of maxRestarts. 0: never."""
 
     same_step: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Failures of ranks in a row after the same step."""
+    """Failures of ranks or their pods in a row after the same step."""
     same_error: Annotated[int, Field(ge=0, le=1000)] = 2
     """Exceptions of the user's code in a row with the same text, after the same step where steps are reported. Never
     counted: signals, OSError, and errors of connections, collectives and CUDA devices."""

@@ -123,7 +123,7 @@ class ExcludedNode(StatusModel):
 
 
 class CrashLoopStatus(StatusModel):
-    """How often the last failure of a rank has repeated itself."""
+    """How often the last failure has repeated itself."""
 
     step: int | None = None
     """The last step before it."""
@@ -149,6 +149,16 @@ class Interruption(StatusModel):
     """When the members were told to meet; absent while pods are waited for, and where the pods stayed."""
     step: int | None = None
     """The last step that the status told then."""
+    pod_failed: bool = False
+    """A worker's pod failed by itself, and that was charged."""
+
+
+class GivenUp(StatusModel):
+    """What was seen after which no restart helps: the job fails by it as soon as it is not suspended."""
+
+    reason: str
+    """A value of `names.Reason`."""
+    message: Text = ""
 
 
 class Recovery(StatusModel):
@@ -229,6 +239,8 @@ class JobStatus(StatusModel):
     restarts: Restarts = Restarts()
     excluded_nodes: Annotated[tuple[ExcludedNode, ...], Field(max_length=50)] = ()
     crash_loop: CrashLoopStatus = CrashLoopStatus()
+    given_up: GivenUp | None = None
+    """Absent while nothing speaks against a restart."""
     interruption: Interruption | None = None
     """What training has not recovered from yet."""
     recoveries: Annotated[tuple[Recovery, ...], Field(max_length=10)] = ()

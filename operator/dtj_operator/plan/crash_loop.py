@@ -1,6 +1,7 @@
 """`spec.failurePolicy.crashLoop`: what fails again and again in the same way is not worth another restart.
 
-Two signs: the ranks never get past one step, or the user's code raises the same error. Neither spends hours of GPUs
+Two signs: the ranks never get past one step (also where they take their pod with them, as when it is out of memory), or
+the user's code raises the same error. Neither spends hours of GPUs
 until maxRestarts is reached.
 """
 
@@ -41,6 +42,24 @@ def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, mess
     elif limits.same_step and new.same_step >= limits.same_step:
         text = f"the ranks failed {new.same_step} times in a row after step {step}; the last time: {message}"
         draft.fatal = draft.fatal or (Reason.CRASH_LOOP, text)
+
+
+def note_failed_after(draft: Draft, step: int | None) -> None:
+    """Note after which step a pod had failed, now that those who were there have told it; and give the job up when
+    that came too often.
+
+    Args:
+        step: the last one before; None: nobody knows.
+    """
+    if step is None:
+        return
+    old, limit = draft.status.crash_loop, draft.spec.failure_policy.crash_loop.same_step
+    times = old.same_step + 1 if step == old.step else 1
+    draft.set(crash_loop=CrashLoopStatus(step=step, same_step=times))
+    if limit and times >= limit:
+        last = draft.status.restarts.last_message
+        text = f"workers failed {times} times in a row after step {step}; the last time: {last}"
+        draft.fail_later(Reason.CRASH_LOOP, text)
 
 
 def _elsewhere(draft: Draft, step: int | None, before: int | None) -> bool:

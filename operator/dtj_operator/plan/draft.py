@@ -14,7 +14,7 @@ from dtj_api import names
 from dtj_api.names import Component, Phase, Reason
 from dtj_api.scalars import Duration, Timestamp
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobCondition, JobStatus, KnownPod
+from dtj_api.status import GivenUp, JobCondition, JobStatus, KnownPod
 from dtj_api.wire import Report
 from dtj_operator.observe.view import JobView, NodeView, PodView
 
@@ -234,6 +234,11 @@ class Draft:
         """Replace a worker pod that lives; its end is dealt with."""
         self.count_on({known.index: known for known in self.status.pods if known.uid != pod.uid})
         self.use_up([pod.uid])
+
+    def fail_later(self, reason: Reason, message: str) -> None:
+        """Have the next verdict end the job: this reconcile's is passed."""
+        self.set(given_up=GivenUp(reason=reason.value, message=message[:4096]))
+        self.wake(self.now)
 
     def let_go(self) -> None:
         """Count no more on workers that are neither wanted nor members: their ends are nobody's loss."""

@@ -111,10 +111,13 @@ def pause(draft: Draft, end: End, *, charged: bool) -> None:
 def verdict(draft: Draft) -> tuple[Reason, str] | None:
     """Why the job has to be given up, or None.
 
-    The budget is looked up in the status, so that a job that was suspended meanwhile is still given up when it resumes.
+    The status is asked too, so that a job that was suspended meanwhile is still given up when it resumes.
     """
     if draft.fatal is not None:
         return draft.fatal
+    if (known := draft.status.given_up) is not None:
+        # A newer version may have written a reason of its own.
+        return Reason(known.reason) if known.reason in tuple(Reason) else Reason.FAILURE_RULE, known.message
     policy = draft.spec.failure_policy
     recent = [at for at in draft.status.restarts.recent if at > draft.now - policy.window]
     if len(recent) <= policy.max_restarts:

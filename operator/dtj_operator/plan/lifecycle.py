@@ -48,6 +48,7 @@ def _end(draft: Draft, phase: Phase, kind: Condition, reason: Reason, message: s
         completion_time=Timestamp(draft.now),
         save=None,
         interruption=None,
+        given_up=None,
     )
     draft.condition(kind, True, reason, message)
     not_progressing(draft, reason, message)

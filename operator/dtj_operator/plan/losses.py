@@ -17,6 +17,7 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 from .draft import Draft
 from .ends import End, away, ended, ended_well, patience
 from .failure_policy import Fault, count, note_fatal, pause
+from .recovery import note_failed_pod
 from .rounds import count_unexplained, uncounted, write_off
 from .unreached import in_a_row, unreached, without_store
 
@@ -53,6 +54,8 @@ def count_losses(draft: Draft) -> None:
         fault = Fault(loss.end.cause, message, loss.end.began, loss.node, loss.end.status, loss.end.message)
         counted = count(draft, fault, first=place == 0 and not aftermath, stops=loss.index in needed)
         pause(draft, loss.end, charged=counted.charged)
+        if counted.charged and loss.index in draft.status.members:
+            note_failed_pod(draft)
         note_fatal(draft, loss.end, loss.name)
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
         draft.tell("Warning", reason, message)

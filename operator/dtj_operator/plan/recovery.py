@@ -14,6 +14,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import Interruption, Recovery, RecoveryTotals
 from dtj_api.wire import Clock
 
+from .crash_loop import note_failed_after
 from .draft import Draft
 
 KEPT = 10
@@ -41,6 +42,13 @@ def interrupt(draft: Draft, cause: Cause, at: float, node: str = "") -> None:
     )
 
 
+def note_failed_pod(draft: Draft) -> None:
+    """The present interruption began with a pod that failed by itself; after which step is known when all are back."""
+    began = draft.status.interruption
+    if began is not None and began.cause in (Cause.POD_FAILED, Cause.OUT_OF_MEMORY):
+        draft.set(interruption=began.model_copy(update={"pod_failed": True}))
+
+
 def told_to_meet(draft: Draft) -> None:
     """All that the members waited for is there."""
     if draft.status.interruption is not None:
@@ -53,6 +61,8 @@ def note_recovered(draft: Draft) -> None:
     if began is None or draft.phase != Phase.RUNNING:
         return
     clocks = [report.clock for report in draft.reports().values()]
+    if began.pod_failed:
+        note_failed_after(draft, _made(began, clocks))
     recovery = _recovery(began, clocks, draft.now)
     draft.set(
         interruption=None,
@@ -108,11 +118,15 @@ def _last(times: Iterable[float | None]) -> float | None:
     return max((each for each in times if each is not None), default=None)
 
 
-def _redone(began: Interruption, clocks: list[Clock]) -> int | None:
-    before = [clock.step_before for clock in clocks if clock.step_before is not None]
-    restored = [clock.restored_step for clock in clocks if clock.restored_step is not None]
+def _made(began: Interruption, clocks: list[Clock]) -> int | None:
+    """The last step before the loss."""
     # Those who were there know better than the status, which is written every few seconds.
-    made = max(before, default=began.step)
+    return max((clock.step_before for clock in clocks if clock.step_before is not None), default=began.step)
+
+
+def _redone(began: Interruption, clocks: list[Clock]) -> int | None:
+    restored = [clock.restored_step for clock in clocks if clock.restored_step is not None]
+    made = _made(began, clocks)
     if made is None or not restored:
         return None
     return max(0, made - min(restored))

@@ -39,12 +39,16 @@ def suspend(draft: Draft) -> None:
             create_after=None,
             template_hash="",
         )
+        if draft.fatal is not None:
+            draft.fail_later(*draft.fatal)
         draft.tell("Normal", Reason.SUSPENDED, "suspended: the pods save and leave, checkpoints are kept")
     note_last_save(draft)
     leave(draft, draft.view.pods)
     left = len(draft.view.pods)
     draft.set(phase=Phase.SUSPENDED)
     text = f"spec.suspend is true; {left} pods are leaving" if left else "spec.suspend is true; no pod is left"
+    if draft.status.given_up is not None:
+        text += f"; the job fails when it resumes: {draft.status.given_up.message}"
     draft.condition(names.Condition.SUSPENDED, True, Reason.SUSPENDED, text)
     not_progressing(draft, Reason.SUSPENDED, text)
     no_straggler(draft, Reason.SUSPENDED, text)

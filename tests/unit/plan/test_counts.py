@@ -44,7 +44,7 @@ def _gone(world: World) -> None:
 
 
 def _another(world: World) -> str:
-    return [uid for uid in world.launchers if uid != _worker(world)][0]
+    return next(uid for uid in world.launchers if uid != _worker(world))
 
 
 def _another_failed(world: World) -> None:

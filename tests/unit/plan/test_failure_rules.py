@@ -8,7 +8,8 @@ import pytest
 from plan_jobs import NOW, a_failure, a_job, a_pod, failed
 
 from dtj_api.names import Condition, Phase, Reason
-from dtj_api.status import CrashLoopStatus
+from dtj_api.scalars import Timestamp
+from dtj_api.status import CrashLoopStatus, Interruption
 from dtj_api.wire import Clock
 from dtj_operator.plan import Plan, plan
 
@@ -159,3 +160,57 @@ def test_an_excused_failure_is_in_no_row() -> None:
     made = plan(_ended_by(SEGFAULT | {"step": 57}, rules=rules).status(crash_loop=before).view())
     assert made.status.crash_loop == before
     assert made.status.phase != Phase.FAILED
+
+
+def _back_after_the_loss_of_a_pod(before: CrashLoopStatus, fault: str = "PodFailed", step: int | None = 57) -> Plan:
+    """All train again: the survivor tells after which step the pod had failed."""
+    job = a_job().replicas(2).running(incarnation=2).status(crash_loop=before, phase=Phase.RECOVERING)
+    job.status(
+        interruption=Interruption(
+            at=Timestamp(NOW - 9),
+            cause=fault,
+            detected_at=Timestamp(NOW - 8),
+            met_at=Timestamp(NOW - 4),
+            pod_failed=fault in ("PodFailed", "OutOfMemory"),
+        )
+    )
+    clock = Clock(left_at=NOW - 8, formed_at=NOW - 3, first_step_at=NOW - 2, step_before=step, restored_step=50)
+    return plan(job.says(0, clock=clock).says(1, clock=Clock(formed_at=NOW - 3)).view())
+
+
+@pytest.mark.parametrize(
+    ("fault", "before", "step", "after"),
+    [
+        ("PodFailed", CrashLoopStatus(step=57, same_step=1), 57, (57, 2)),
+        ("OutOfMemory", CrashLoopStatus(step=57, same_step=1), 57, (57, 2)),
+        ("OutOfMemory", CrashLoopStatus(step=58, same_step=2), 57, (57, 1)),
+        ("OutOfMemory", CrashLoopStatus(step=57, same_step=1), None, (57, 1)),
+        ("PodEvicted", CrashLoopStatus(step=57, same_step=1), 57, (57, 1)),
+    ],
+)
+def test_a_pod_that_fails_by_itself_is_in_the_row_of_its_step(fault, before, step, after) -> None:
+    made = _back_after_the_loss_of_a_pod(before, fault, step)
+    assert made.status.phase == Phase.RUNNING
+    assert (made.status.crash_loop.step, made.status.crash_loop.same_step) == after
+    assert made.status.given_up is None
+
+
+def test_pods_that_never_get_past_a_step_are_given_up() -> None:
+    made = _back_after_the_loss_of_a_pod(CrashLoopStatus(step=57, same_step=2), "OutOfMemory")
+    assert made.write
+    assert made.requeue_after is not None
+    assert made.requeue_after < 1
+    last = plan(a_job().replicas(2).running(incarnation=2).stored(made.status).view(NOW + 1))
+    reason, message = _condition(last)
+    assert reason == Reason.CRASH_LOOP
+    assert message.startswith("workers failed 3 times in a row after step 57; the last time: ")
+
+
+@pytest.mark.parametrize(
+    ("ended", "noted"),
+    [({}, True), ({"oom": True}, True), ({"disruption": "EvictionByEvictionAPI"}, False)],
+)
+def test_a_charged_end_of_a_pod_waits_for_its_step(ended, noted: bool) -> None:
+    made = plan(a_job().replicas(2).running().pod(failed(a_pod(1), 137, **ended)).view())
+    assert made.status.interruption is not None
+    assert made.status.interruption.pod_failed is noted

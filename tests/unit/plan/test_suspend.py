@@ -53,6 +53,24 @@ def test_a_failure_before_the_suspension_is_counted_all_the_same() -> None:
     assert made.status.phase == Phase.SUSPENDED
 
 
+def test_what_ends_the_job_is_not_forgotten_over_a_suspension() -> None:
+    job = a_job().replicas(2).running().spec(failurePolicy={"rules": [{"onExitCodes": [3], "action": "Fail"}]})
+    first = plan(job.end(0, 3).spec(suspend=True).view())
+    assert first.status.phase == Phase.SUSPENDED
+    said = first.status.condition(Condition.SUSPENDED)
+    assert said is not None
+    assert "the job fails when it resumes: failurePolicy.rules[0] says that this ends the job" in said.message
+    second = plan(job.stored(first.status).without(0).without(1).without(STORE_INDEX).view(NOW + 5))
+    assert second.status.given_up == first.status.given_up
+    job.stored(second.status).spec(suspend=False)
+    last = plan(job.view(NOW + 1000))
+    assert (last.status.phase, last.actions) == (Phase.FAILED, ())
+    failed = last.status.condition(Condition.FAILED)
+    assert failed is not None
+    assert failed.reason == Reason.FAILURE_RULE
+    assert last.status.given_up is None
+
+
 def test_resume_begins_a_new_incarnation_with_new_pods_and_a_new_start_timeout() -> None:
     job = a_job().replicas(2).running().spec(suspend=True)
     job.stored(plan(job.view()).status).spec(suspend=False)
