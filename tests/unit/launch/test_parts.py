@@ -147,10 +147,12 @@ def test_a_log_file_is_bounded(tmp_path):
     assert "line  49" in (tmp_path / "1-1/0.log").read_text() + (tmp_path / "1-1/0.log.1").read_text()
 
 
-def test_logs_of_old_rounds_are_removed_by_number_and_nothing_else_is(tmp_path):
-    names = [f"{incarnation}-{round}" for incarnation in (2, 10) for round in (1, 2, 9, 10)]
-    for name in [*names, "notes"]:
+def test_logs_of_old_rounds_are_removed_and_nothing_else_is(tmp_path):
+    # A job that goes on where an older one was begins to count anew.
+    names = ["4-1", "10-1", "10-2", "1-1", "1-2", "1-10", "2-1", "3-9"]
+    for begun, name in enumerate(["notes", *names]):
         (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (begun, begun))
     Logs(lambda block: None, tmp_path).prune()
     assert {path.name for path in tmp_path.iterdir()} == {"notes", *names[-KEPT_ROUNDS:]}
 

@@ -41,6 +41,10 @@ MAX_RESTARTS = 1_000_000_000
 """Out of the way: the operator owns the budget."""
 
 
+TRAINED = 60.0
+"""Seconds after which a round counts as training where no step is reported."""
+
+
 class LeaveError(Exception):
     """The launcher is wanted elsewhere: end the ranks, and leave the meeting open behind us."""
 
@@ -67,6 +71,7 @@ class Agent(ElasticAgent):
         self._ranks: list[Rank] = []
         self._stall: Stall | None = None
         self._phases = Phases(0.0)
+        self._trained_at: float | None = None
         self._meeting: Meeting | None = None
         self._group: WorkerGroup | None = None
 
@@ -173,7 +178,7 @@ class Agent(ElasticAgent):
             tools.check.run(self.meeting.link, self._incarnation, round, self.pause)
             self.meeting.checked = True
             board.set(self._incarnation, volume_shared=True)
-        tools.board.restarts += round.number > 1
+        tools.board.begin_round()
         self._phases.begin(round)
         board.training.begin_round({local: round.first_rank + local for local in range(self._processes)})
         tools.logs.prune()
@@ -181,6 +186,7 @@ class Agent(ElasticAgent):
         self._start_ranks(round, info.bootstrap_store_info.master_addr, info.bootstrap_store_info.master_port)
         board.training.started()
         tools.backoff.begin(time.monotonic())
+        self._trained_at = time.monotonic() + TRAINED
         board.set(self._incarnation, state=LauncherState.TRAINING)
         self.get_worker_group().state = WorkerState.HEALTHY
         return round
@@ -221,6 +227,7 @@ class Agent(ElasticAgent):
                 if self._phases.look(self.meeting.link, training.busy(), time.monotonic()):
                     training.excuse()
                 self._stall = training.stalled()
+                self._note_trained()
                 if self._stall:
                     return Change.HUNG
             if self._leaving:
@@ -232,6 +239,12 @@ class Agent(ElasticAgent):
                 return Change.FAILED
             if all(exit is not None for exit in exits):
                 return Change.SUCCEEDED
+
+    def _note_trained(self) -> None:
+        late = self._trained_at is not None and time.monotonic() > self._trained_at
+        if late or (self._trained_at is not None and self._tools.board.training.step() is not None):
+            self._trained_at = None
+            self._tools.on_trained()
 
     def _wait_for_others(self) -> Change:
         """Our ranks have exited 0: wait, however long, until all have, or until one fails and we are needed again."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from dtj_api.names import LauncherState
-from dtj_api.wire import Failure, Meet, Report
+from dtj_api.wire import Failure, Meet, Report, encode
 from dtj_trainer.launch.stall import Timeout
 from dtj_trainer.launch.training import Training
 
-MAX_FAILURES = 20
+MAX_FAILURES = 64
+"""Failures that a report tells, for an operator that was away: the last ones."""
+TEXT_BYTES = 32 * 1024
+"""Room for their texts. Beyond it the older ones are told without: they are counted all the same, and a report that is
+longer than `wire.MAX_BODY` would be read by nobody."""
 
 
 class Refused(Exception):
@@ -22,11 +27,10 @@ class Board:
 
     def __init__(self, pod_uid: str, index: int, run_as: str, step_timeout: Timeout) -> None:
         self.training = Training(step_timeout)
-        self.restarts = 0
-        """Rounds after the first one in which ranks of this pod were started."""
         self._lock = threading.Lock()
         self._meet: Meet | None = None
         self._failures: list[Failure] = []
+        self._rounds = 0
         self._fields: dict[str, Any] = {
             "pod_uid": pod_uid,
             "index": index,
@@ -88,12 +92,23 @@ class Board:
     def fail(self, failure: Failure) -> None:
         """Keep the first failure of a round, as this pod saw it."""
         with self._lock:
-            self._failures = [*self._failures, failure][-MAX_FAILURES:]
+            self._failures = _fitted([*self._failures, failure][-MAX_FAILURES:])
+
+    def begin_round(self) -> None:
+        """Ranks of this pod are started."""
+        with self._lock:
+            self._rounds += 1
 
     def saved(self, id: str) -> None:
         """A save that was asked for has been published."""
         with self._lock:
             self._fields["last_save"] = id
+
+    @property
+    def restarts(self) -> int:
+        """Rounds after the first one in which ranks of this pod were started, in whatever incarnation."""
+        with self._lock:
+            return max(0, self._rounds - 1)
 
     @property
     def incarnation(self) -> int:
@@ -112,3 +127,14 @@ class Board:
                 clock=self.training.clock(),
                 paces=self.training.paces(),
             )
+
+
+def _fitted(failures: list[Failure]) -> list[Failure]:
+    """The same failures, the older ones without their texts where there is no room for all."""
+    fitted: list[Failure] = []
+    room = TEXT_BYTES
+    for failure in reversed(failures):
+        bare = replace(failure, message="", log_tail="")
+        room -= len(encode(failure)) - len(encode(bare))
+        fitted.append(failure if room >= 0 else bare)
+    return fitted[::-1]

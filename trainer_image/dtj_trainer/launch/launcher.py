@@ -81,6 +81,7 @@ class Launcher:
             scratch=scratch,
             check=VolumeCheck(settings.work_dir, settings.index) if settings.work_dir else None,
             on_failure=self._tell_failure,
+            on_trained=self._forget_failure,
         )
 
     def run(self, zygote: int) -> ExitCode:
@@ -114,6 +115,7 @@ class Launcher:
             case Release() if self._agent and event.incarnation == self._board.incarnation:
                 self._agent.release(event.round)
             case Terminate():
+                self._forget_failure()
                 return self._leave(save=True)
             case Stop():
                 return self._leave(save=event.save)
@@ -232,6 +234,10 @@ class Launcher:
         text = describe_failure(failure, trace)
         self._logs.say(text.partition("\n")[0])
         write_termination(self._settings.termination_log, text)
+
+    def _forget_failure(self) -> None:
+        """Somebody who reads why this pod ended must not find a failure that was survived."""
+        write_termination(self._settings.termination_log, "")
 
     def _end(self, code: ExitCode) -> ExitCode:
         self._servers.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import selectors
 import shutil
 import threading
@@ -23,6 +24,7 @@ MAX_LINE = 16 * 1024
 FILE_BYTES = 32 * 1024 * 1024
 """A log file is turned over at this size, and one older half is kept."""
 KEPT_ROUNDS = 5
+_ROUND = re.compile(r"[0-9]+-[0-9]+")
 _QUEUE = 4096
 
 
@@ -177,14 +179,17 @@ class Logs:
         return self._folder / f"{incarnation}-{round}" if self._folder else None
 
     def prune(self) -> None:
-        """Remove the folders of all but the last rounds; several pods may do so at once."""
+        """Remove the folders of all but the last rounds; several pods may do so at once.
+
+        Last is what was begun last: a job that goes on in the folder of an older one begins with round 1-1 again.
+        """
         if self._folder is None:
             return
         try:
-            folders = [path for path in self._folder.iterdir() if _round_of(path)]
+            folders = [path for path in self._folder.iterdir() if _ROUND.fullmatch(path.name)]
         except OSError:
             return
-        for old in sorted(folders, key=_round_of)[:-KEPT_ROUNDS]:
+        for old in sorted(folders, key=_last_begun)[:-KEPT_ROUNDS]:
             shutil.rmtree(old, ignore_errors=True)
 
     def say(self, text: str) -> None:
@@ -223,6 +228,10 @@ class Logs:
         log.end()
 
 
-def _round_of(path: Path) -> tuple[int, ...]:
-    parts = path.name.split("-")
-    return tuple(int(part) for part in parts) if len(parts) == 2 and all(part.isdecimal() for part in parts) else ()
+def _last_begun(folder: Path) -> float:
+    """When the last file was made in it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        # Another pod removes it.
+        return 0.0

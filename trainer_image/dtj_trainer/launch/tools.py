@@ -29,3 +29,5 @@ class Tools:
     check: VolumeCheck | None
     on_failure: Callable[[Failure, str], None]
     """Told the first failure of a round, with its traceback."""
+    on_trained: Callable[[], None]
+    """Told once a round that it trains: what was before it explains no end that comes now."""
