@@ -57,7 +57,7 @@ async def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="measured rounds; 3 for 1000 workers or more")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    print(f"apply -> all pods created, seconds, median (range); {machine()}")
+    print(f"apply -> all pods created, seconds, median (range); no nodes, so that all stay Pending; {machine()}")
     print("workers      raw client                 operator   ratio   load")
     results, met = {}, True
     with tempfile.TemporaryDirectory() as folder:

@@ -19,8 +19,9 @@ from dtj_demo.place import NAMESPACE, Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
-FLOOR = 0.55
-"""Test F1 (strict) after the manifest's three epochs; five seeds on one machine stayed above 0.6."""
+FLOOR = 0.61
+"""Test F1 (strict) after the manifest's three epochs: mean less three standard deviations of five seeds
+(tests/bench/ner_f1.py)."""
 
 
 @pytest.fixture

@@ -9,9 +9,13 @@ from collections.abc import Callable
 import pytest
 from e2e_jobs import Jobs, Object
 
+from dtj_api import names
+from dtj_demo import chart
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SUCCEEDED = "condition=Succeeded"
+OPERATOR = "app.kubernetes.io/name=dtj-operator"
 RESULTS = {"own-script.yaml": "model.pt", "hf-trainer.yaml": "model/model.safetensors"}
 
 
@@ -39,6 +43,8 @@ def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, ste
     seen = jobs.wait_for_step(name, 3 * every, 180)["status"]["progress"]["step"]
     before = uids(jobs, name)
 
+    # Nobody is there to see the rank die: its pods go on by themselves, and it is counted all the same.
+    jobs.kubectl("delete", "pods", "-n", chart.NAMESPACE, "-l", OPERATOR, "--grace-period=0", "--force")
     jobs.kill_rank(jobs.pods(name)[1]["metadata"]["name"])
     job = jobs.wait(name, SUCCEEDED, 400)
 
@@ -55,14 +61,42 @@ def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, ste
     assert (jobs.work_dir(name) / RESULTS[example]).exists()
 
 
-def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is(jobs: Jobs) -> None:
-    name = jobs.apply("plain-torchrun-script.yaml")
+def with_company(spec: Object) -> None:
+    """What other tools put into pods: they come before the trainer, stay beside it, and never end by themselves."""
+    pod = spec["workers"]["template"]["spec"]
+    (trainer,) = pod["containers"]
+    trainer["env"] = [
+        *trainer.get("env", []),
+        {"name": "HF_TOKEN", "value": "hf_secret"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy.invalid:3128"},
+    ]
+    image = {"image": trainer["image"], "imagePullPolicy": "IfNotPresent"}
+    stays = image | {"command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"]}
+    shared = [{"name": "shared", "mountPath": "/shared"}]
+    pod["volumes"] = [*pod.get("volumes", []), {"name": "shared", "emptyDir": {}}]
+    pod["initContainers"] = [
+        image | {"name": "fetch", "command": ["sh", "-c", "echo fetched > /shared/data"], "volumeMounts": shared},
+        stays | {"name": "proxy", "restartPolicy": "Always"},
+    ]
+    pod["containers"] = [stays | {"name": "logs"}, trainer]
+    trainer["volumeMounts"] = [*trainer.get("volumeMounts", []), *shared]
 
+
+def test_a_script_that_knows_nothing_of_dtj_runs_as_it_is_in_the_company_of_other_containers(jobs: Jobs) -> None:
+    name = jobs.apply("plain-torchrun-script.yaml", with_company)
+
+    jobs.wait(name, "jsonpath={.status.phase}=Running", 180)
+    first = jobs.pods(name)[0]["metadata"]["name"]
+    inside = ("exec", "-n", jobs.namespace, first, "-c", names.TRAINER_CONTAINER, "--")
+    assert jobs.kubectl(*inside, "cat", "/shared/data") == "fetched\n"
+    seen = jobs.kubectl(*inside, "sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'").splitlines()
+    assert {"HF_TOKEN=hf_secret", "HTTPS_PROXY=http://proxy.invalid:3128"} <= set(seen)
     job = jobs.wait(name, SUCCEEDED, 300)
 
     assert job["status"]["progress"]["message"] == "not reported"
-    assert "done: loss" in jobs.logs_of_ranks(name)
+    assert "done at step 3000" in jobs.logs_of_ranks(name)
     assert (jobs.work_dir(name) / "checkpoint.pt").exists()
+    jobs.wait_for_no_pods(name, 120)
 
 
 def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) -> None:

@@ -24,7 +24,8 @@ from dtj_operator.kube.client import HttpKubeClient, Object
 from dtj_operator.kube.resources import JOBS, PODS, SECRETS
 
 IN_FLIGHT = 10
-RIVALS = """Rivals, measured elsewhere (another 2-core machine, Kubernetes 1.35.4, their defaults; seconds, median):
+RIVALS = """Rivals, measured elsewhere (another 2-core machine with 50 kwok nodes that take the pods, Kubernetes 1.35.4,
+their defaults; seconds, median):
   workers    raw client   JobSet   training-operator v1   Trainer v2
   8                0.07     0.31                   0.18         0.34
   64               0.56     2.76                   3.04         2.44
@@ -70,7 +71,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[Stage]:
-    """Start a control plane without nodes, and an operator. Pods stay without an IP, so it contacts nobody."""
+    """Start a control plane without nodes, and an operator. Pods stay Pending on both sides: what is timed is creating."""
     with ControlPlane() as plane:
         async with connect(plane.kubeconfig) as client:
             await install_crd(client)
