@@ -46,5 +46,5 @@ while step < steps:
         checkpoint.with_suffix(".new").replace(checkpoint)
 
 if rank == 0:
-    print(f"done: loss {loss.item():.5f} at step {step}")
+    print(f"done at step {step}")
 dist.destroy_process_group()

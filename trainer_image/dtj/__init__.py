@@ -15,7 +15,7 @@ costs nothing and works in any image; torch is used where the script has importe
 
 from typing import TYPE_CHECKING, Any
 
-from dtj.checkpoints import SaveError, checkpoint_dir, latest_checkpoint
+from dtj.checkpoints import RestoreError, SaveError, checkpoint_dir, latest_checkpoint
 from dtj.places import work_dir
 from dtj.reporting import done, phase, report
 from dtj.saving import should_save
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dtj.callback import TrainerCallback
 
 __all__ = [
+    "RestoreError",
     "SaveError",
     "TrainerCallback",
     "checkpoint_dir",

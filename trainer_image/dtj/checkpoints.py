@@ -36,6 +36,10 @@ class SaveError(OSError):
     """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
 
 
+class RestoreError(OSError):
+    """The volume failed while the checkpoint to restore was chosen, which says nothing of the checkpoints."""
+
+
 @contextlib.contextmanager
 def checkpoint_dir(step: int) -> Iterator[Path]:
     """A folder to write a checkpoint of this step into; published when all ranks leave the block without an error.
@@ -71,26 +75,19 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
 
     A collective when torch.distributed is initialised. Only checkpoints of this job's own line are found: what a pod
     that was given up still writes is never restored. Tokens and samples go on from what the checkpoint carried.
+    Without the launcher nothing is written.
 
     Args:
         is_valid: refuses a checkpoint that is damaged (called on rank 0 alone); the one before it is tried then.
 
     Raises:
-        RuntimeError: there are several ranks and no process group; or a newer incarnation has begun.
+        RestoreError: on every rank, when the volume failed.
+        RuntimeError: there are several ranks and no process group; a newer incarnation has begun; or all are damaged.
     """
     require_group("dtj.latest_checkpoint()")
     if not is_shared():
         return None
-    found: tuple[str | None, str] = (None, "")
-    if rank() == 0:
-        try:
-            path = _lineage().begin(is_valid or (lambda _: True))
-            found = (str(path) if path else None, "")
-        except (OSError, ValueError, RuntimeError) as error:
-            found = (None, f"{type(error).__name__}: {error}")
-    name, problem = from_rank_0(found)
-    if problem:
-        raise RuntimeError(f"no checkpoint can be chosen in {work_dir()}: {problem}")
+    name = _choose(is_valid or (lambda _: True))
     state = (read_state(Path(name)) or {}) if name is not None else {}
     link.send({"type": "restored", "step": int(state.get("step", 0))})
     if name is None:
@@ -101,6 +98,29 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
     return Path(name)
 
 
+def _choose(is_valid: Callable[[Path], bool]) -> str | None:
+    """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
+    path: Path | None = None
+    failure: Exception | None = None
+    if rank() == 0:
+        try:
+            lineage = _lineage(only_reads=not _is_launched())
+            path = lineage.begin(is_valid) if _is_launched() else lineage.find(is_valid)
+        except (OSError, ValueError, RuntimeError) as error:
+            failure = error
+    problem = f"{type(failure).__name__}: {failure}" if failure else ""
+    code = (failure.errno or 0) if isinstance(failure, OSError) else None
+    name, problem, code = from_rank_0((str(path) if path else None, problem, code))
+    if not problem:
+        return name
+    text = f"no checkpoint can be chosen in {work_dir()}: {problem}"
+    if code is None:
+        raise RuntimeError(text)
+    of_volume = RestoreError(text)
+    of_volume.errno = code or None
+    raise of_volume
+
+
 @contextlib.contextmanager
 def _published(step: int) -> Iterator[Path]:
     lineage: Lineage | None = None
@@ -109,6 +129,8 @@ def _published(step: int) -> Iterator[Path]:
     if rank() == 0:
         try:
             lineage = _lineage()
+            if not _is_launched():
+                lineage.enter()
             folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
             folder.mkdir(parents=True)
             draft = str(folder)
@@ -213,11 +235,16 @@ def superseded() -> bool:
 
     What it would write at the end belongs to the newer one. Without a shared folder there is nobody to ask.
     """
-    return is_shared() and _lineage().stale
+    return is_shared() and _lineage(only_reads=not _is_launched()).stale
 
 
-def _lineage() -> Lineage:
-    return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1))
+def _is_launched() -> bool:
+    """Whether a launcher has started this rank; only then are there incarnations to be told apart."""
+    return Env.INCARNATION in os.environ
+
+
+def _lineage(*, only_reads: bool = False) -> Lineage:
+    return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1), only_reads=only_reads)
 
 
 def _say(text: str) -> None:

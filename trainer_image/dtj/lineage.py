@@ -71,13 +71,14 @@ class Lineage:
         root: the job's folder.
         job: uid of the job.
         incarnation: of the job, from 1.
+        only_reads: write nothing, not even which number the job begins at; for `find` and `stale`.
     """
 
-    def __init__(self, root: Path, job: str, incarnation: int) -> None:
+    def __init__(self, root: Path, job: str, incarnation: int, *, only_reads: bool = False) -> None:
         self.root = root
         self.checkpoints = root / "checkpoints"
         self._lineage = root / "lineage"
-        self.number = self._base(job) + incarnation
+        self.number = self._base(job, only_reads) + incarnation
 
     def begin(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
         """Enter the incarnation, and find what to restore: the newest checkpoint on its chain.
@@ -93,15 +94,29 @@ class Lineage:
             DamagedError: there are checkpoints, and none can be restored. Nothing was written.
             OSError: the volume failed.
         """
-        begun = self._begun()
-        if begun and max(begun) > self.number:
-            raise StaleError(f"incarnation {max(begun)} has begun in {self.root}, and this is {self.number}")
-        if self.number not in begun:
-            earlier = self._chain(max(begun)) if begun else []
-            found = self._newest(earlier, is_valid)
-            self._create(self._lineage / str(self.number), {"restored": found.name if found else None})
+        if (before := self._before()) is not None:
+            self._enter(self._newest(before, is_valid))
         newest = self._newest(self._chain(self.number), is_valid)
         return self.checkpoints / newest.name if newest else None
+
+    def find(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
+        """What `begin` finds, without entering the incarnation: nothing is written, and nothing fixed.
+
+        Raises:
+            StaleError, DamagedError, OSError: as `begin`.
+        """
+        before = self._before()
+        newest = self._newest([*self._chain(self.number), *(before or [])], is_valid)
+        return self.checkpoints / newest.name if newest else None
+
+    def enter(self) -> None:
+        """Enter the incarnation for a first save, as whoever only called `find` has not.
+
+        Raises:
+            OSError: the volume failed.
+        """
+        if not self.stale and (before := self._before()) is not None:
+            self._enter(next(self._restorable(before, lambda _: True), None))
 
     def path(self, step: int) -> Path:
         """Where this incarnation publishes a checkpoint of a step."""
@@ -128,12 +143,27 @@ class Lineage:
         """A newer incarnation has begun: this process is a zombie on a lost node, say, and may remove nothing."""
         return max(self._begun(), default=0) > self.number
 
-    def _base(self, job: str) -> int:
-        """The number before this job's first one in this folder; fixed by whoever asks first."""
+    def _base(self, job: str, only_reads: bool) -> int:
+        """The number before this job's first one in this folder; fixed by whoever asks first and may write."""
         path = self.root / ".dtj" / "jobs" / (re.sub(r"[^\w.-]", "_", job) or "none")
         if not path.exists():
-            self._create(path, {"base": max(self._begun(), default=0)})
+            base = max(self._begun(), default=0)
+            if only_reads:
+                return base
+            self._create(path, {"base": base})
         return int(_read(path)["base"])
+
+    def _before(self) -> list[Link] | None:
+        """The chain that this incarnation would build on; None: it has begun already."""
+        begun = self._begun()
+        if begun and max(begun) > self.number:
+            raise StaleError(f"incarnation {max(begun)} has begun in {self.root}, and this is {self.number}")
+        if self.number in begun:
+            return None
+        return self._chain(max(begun)) if begun else []
+
+    def _enter(self, restored: Checkpoint | None) -> None:
+        self._create(self._lineage / str(self.number), {"restored": restored.name if restored else None})
 
     def _begun(self) -> set[int]:
         with contextlib.suppress(FileNotFoundError):

@@ -1,13 +1,17 @@
 """Checkpoints are published whole, by all ranks or by none, and found again by all."""
 
+import errno
 import json
 import os
+import pathlib
 
 import pytest
 
 import dtj
+from dtj.checkpoints import superseded
 from dtj.reporting import work
 from dtj.saving import requests
+from dtj_trainer.launch.errors import describe
 
 
 @pytest.fixture
@@ -137,8 +141,97 @@ def test_a_folder_that_cannot_be_written_is_named(alone, monkeypatch):
     monkeypatch.setenv("DTJ_WORK_DIR", str(alone / "file"))
     with pytest.raises(dtj.SaveError, match=str(alone / "file")), dtj.checkpoint_dir(1):
         pass
-    with pytest.raises(RuntimeError, match=r"no checkpoint can be chosen in .*file"):
+    with pytest.raises(dtj.RestoreError, match=r"no checkpoint can be chosen in .*file"):
         dtj.latest_checkpoint()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOSPC])
+def test_a_volume_that_fails_while_a_checkpoint_is_chosen_is_no_error_of_the_users(alone, monkeypatch, code):
+    save(3)
+
+    def fail(self):
+        raise OSError(code, os.strerror(code), str(self))
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
+    with pytest.raises(dtj.RestoreError, match=os.strerror(code)) as caught:
+        dtj.latest_checkpoint()
+    assert caught.value.errno == code
+    assert describe(caught.value)[2] is False
+
+
+def test_damaged_checkpoints_are_no_failure_of_the_volume(alone):
+    save(3)
+    with pytest.raises(RuntimeError, match="cannot be restored") as caught:
+        dtj.latest_checkpoint(lambda _: False)
+    assert not isinstance(caught.value, OSError)
+    assert describe(caught.value)[2] is True
+
+
+def test_a_volume_that_fails_rank_0_alone_is_told_by_all_ranks(start):
+    job = start(2, "volume_fails.py")
+    files = [job.folder / f"told-{rank}" for rank in range(2)]
+    job.wait("what both ranks say", lambda: all(file.exists() and file.read_text() for file in files))
+    assert {file.read_text() for file in files} == {f"RestoreError {errno.EIO} False"}
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)): path.is_file() and path.read_text() for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def read_only(alone, monkeypatch):
+    """Whoever would write to the current directory fails, as in a read-only folder; for root modes are no obstacle."""
+    monkeypatch.delenv("DTJ_WORK_DIR")
+    monkeypatch.chdir(alone)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        for function in ("mkdir", "write_text", "write_bytes"):
+            patch.setattr(pathlib.Path, function, refuse)
+        patch.setattr(os, "mkdir", refuse)
+        yield alone
+
+
+def test_without_a_launcher_to_ask_writes_nothing(read_only):
+    assert dtj.latest_checkpoint() is None
+    assert not superseded()
+    assert not dtj.should_save()
+    assert tree(read_only) == {}
+
+
+def test_without_a_launcher_a_script_goes_on_in_the_folder_of_a_job(alone, monkeypatch):
+    """What it reads it leaves alone until it saves; then it is the next one on the chain."""
+    monkeypatch.setenv("DTJ_JOB_UID", "a")
+    for incarnation in ("1", "2"):
+        monkeypatch.setenv("DTJ_INCARNATION", incarnation)
+        dtj.latest_checkpoint()
+        save(10 * int(incarnation))
+    for name in ("DTJ_JOB_UID", "DTJ_INCARNATION"):
+        monkeypatch.delenv(name)
+    before = tree(alone)
+    for _ in range(2):
+        assert dtj.latest_checkpoint().name == "step-20.i2"
+    assert tree(alone) == before
+    save(30)
+    assert json.loads((alone / "lineage/3").read_text()) == {"restored": "step-20.i2"}
+    assert names(alone) == ["LATEST", "step-10.i1", "step-20.i2", "step-30.i3"]
+    after = tree(alone)
+    assert dtj.latest_checkpoint().name == "step-30.i3"
+    assert tree(alone) == after
+
+
+def test_without_a_launcher_a_script_that_asks_for_nothing_saves_beside_what_is_damaged(alone, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("DTJ_JOB_UID", "a")
+        patch.setenv("DTJ_INCARNATION", "1")
+        dtj.latest_checkpoint()
+        save(3)
+    (alone / "checkpoints/step-3.i1/dtj.json").unlink()
+    save(5)
+    assert json.loads((alone / "lineage/2").read_text()) == {"restored": None}
+    assert dtj.latest_checkpoint().name == "step-5.i2"
 
 
 def test_a_rank_that_cannot_write_fails_the_save_on_all(start):

@@ -23,3 +23,12 @@ def test_the_plain_script_knows_nothing_of_dtj():
     tree = ast.parse((EXAMPLES / "scripts/plain_torchrun_script.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert "dtj" not in imported
+
+
+def test_the_plain_script_ends_well_when_it_resumes_behind_its_last_step(start):
+    """A pod is lost between the last checkpoint and the end: nothing is left to be trained."""
+    script = str(EXAMPLES / "scripts/plain_torchrun_script.py")
+    for _ in range(2):
+        job = start(2, "python", script, "50")
+        assert [job.exit_code(worker) for worker in job.workers] == [0, 0], job.output()
+    assert job.output().count("done at step 50") == 2

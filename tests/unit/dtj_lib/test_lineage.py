@@ -107,6 +107,25 @@ def test_a_later_job_goes_on_in_the_folder_of_an_earlier_one(incarnation, tmp_pa
     assert name(incarnation(2, job="b").begin()) == "step-70.i3"
 
 
+def test_a_look_finds_what_to_restore_and_leaves_nothing_behind(incarnation, tmp_path):
+    def look(number, job="a"):
+        return name(Lineage(tmp_path / "work", job, number, only_reads=True).find())
+
+    assert look(1) is None
+    assert not (tmp_path / "work").exists()
+    one = Lineage(tmp_path / "work", "a", 1)
+    one.begin()
+    publish(one, 20)
+    assert look(1) == look(2) == look(1, job="b") == "step-20.i1"
+    assert sorted(path.name for path in (tmp_path / "work").rglob("*") if path.is_file()) == ["1", "a", "dtj.json"]
+    Lineage(tmp_path / "work", "a", 2).begin()
+    with pytest.raises(StaleError, match="incarnation 2 has begun"):
+        look(1)
+    (publish(one, 20) / STATE_FILE).unlink()
+    with pytest.raises(DamagedError, match="move it away"):
+        look(3)
+
+
 def test_of_many_that_begin_at_once_all_get_the_same(tmp_path):
     one = Lineage(tmp_path, "a", 1)
     one.begin()
@@ -207,7 +226,9 @@ class History(RuleBasedStateMachine):
     @rule(skipped=st.integers(1, 3))
     def new_incarnation(self, skipped):
         self.current += skipped
+        looked = name(Lineage(self.root, "job", self.current, only_reads=True).find())
         found = name(self.lineage(self.current).begin())
+        assert looked == found
         assert found == (self.live[-1] if self.live else None)
         step = Checkpoint.parse(found).step if found else 0
         self.last[self.current] = step
@@ -216,6 +237,7 @@ class History(RuleBasedStateMachine):
     def restart_in_place(self):
         found = name(self.lineage(self.current).begin())
         assert found == (self.live[-1] if self.live else None)
+        assert name(self.lineage(self.current).find()) == found
         self.last[self.current] = Checkpoint.parse(found).step if found else 0
 
     @rule(steps=st.integers(1, 30), keep=st.integers(1, 3))

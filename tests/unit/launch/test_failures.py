@@ -1,5 +1,8 @@
 """What is told of a failure, and whose fault it is said to be."""
 
+import os
+import signal
+
 import pytest
 
 from dtj_trainer.launch.errors import describe, is_user_error, read_error
@@ -33,6 +36,23 @@ def test_the_first_failure_of_a_round_is_the_one_that_counts(start):
     reports = job.wait_reports("the second round", lambda r: r.round == 2)
     told = [(r.index, f.rank, f.message) for r in reports for f in r.failures]
     assert told == [(1, 1, "ValueError: bad label")]
+
+
+def test_a_failure_that_was_survived_explains_no_later_end(start):
+    job = start(1, "train.py", "1000000")
+    job.wait_step(3)
+    job.kill_rank(0)
+    job.wait("the failure", lambda: (p := job.termination_log(0)).exists() and "signal 9" in p.read_text())
+    job.wait_step(3, round=2)
+    job.wait("that it is forgotten", lambda: job.termination_log(0).read_text() == "")
+
+
+def test_a_pod_that_is_told_to_leave_ends_by_that_and_not_by_a_failure_before(start):
+    job = start(1, "fails.py", "value")
+    job.wait("the failure", lambda: (p := job.termination_log(0)).exists() and "bad label" in p.read_text())
+    os.kill(job.workers[0].process.pid, signal.SIGTERM)
+    job.exit_code(job.workers[0])
+    assert "bad label" not in job.termination_log(0).read_text()
 
 
 def test_a_traceback_begins_with_the_script(start):
@@ -82,6 +102,8 @@ def test_whose_fault(error, user):
         ('{"message": {"message": "TypeError: x", "extraInfo": {"py_callstack": "t"}}}', "TypeError: x", True),
         ('{"message": {"message": "ConnectionError: x"}}', "ConnectionError: x", False),
         ('{"message": "torch.distributed.DistNetworkError: x"}', "torch.distributed.DistNetworkError: x", False),
+        ('{"message": {"message": "SaveError: x"}}', "SaveError: x", False),
+        ('{"message": {"message": "RestoreError: x"}}', "RestoreError: x", False),
     ],
 )
 def test_what_torchs_record_wrote_is_read(tmp_path, text, message, user):

@@ -1,5 +1,6 @@
 """`dtj run` without a cluster: a job of local launchers, from one call."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -34,6 +35,24 @@ def test_a_run_that_always_fails_ends_with_an_error(local, tmp_path, capfd):
     assert local("crash.py", workers=1, max_restarts=1) == 1
     assert len((tmp_path / "began").read_text().split()) >= 2
     assert "2 failures, and 1 restarts are allowed" in capfd.readouterr().err
+
+
+def test_a_run_whose_configuration_is_wrong_ends_at_once(local, capfd):
+    told = []
+    assert local("bad_config.py", max_restarts=5, on_report=told.append) == 64
+    assert "exited 64, and a restart does not help" in capfd.readouterr().err
+    assert any(failure.exit_code == 64 for report in told[-1] for failure in report.failures)
+
+
+def test_each_worker_sees_its_own_gpus(local, tmp_path):
+    assert local("look.py", processes=2, devices=["2,GPU-ab", "5,7"]) == 0
+    seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text())["env"] for rank in range(4)]
+    assert {(env["DTJ_INDEX"], env["LOCAL_RANK"], env["CUDA_VISIBLE_DEVICES"]) for env in seen} == {
+        ("0", "0", "2,GPU-ab"),
+        ("0", "1", "2,GPU-ab"),
+        ("1", "0", "5,7"),
+        ("1", "1", "5,7"),
+    }
 
 
 def test_a_run_of_a_script_that_is_not_there_says_so(local, capfd):

@@ -90,6 +90,9 @@ def test_the_newest_failure_is_kept():
     failures = tuple(Failure(1, i, i, 0, float(i), 1, f"E{i}", "", True) for i in (2, 1))
     progress.update([report(Progress(), failures=failures)])
     assert progress.failure == "rank 2: E2"
+    mistake = Failure(1, 1, 0, 0, 0.5, 64, "DataError: bad", "", True)
+    progress.update([report(Progress(), failures=(*failures, mistake))])
+    assert progress.failure == "rank 0: DataError: bad", "its peers fail after it"
 
 
 def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:

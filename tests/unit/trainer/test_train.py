@@ -18,6 +18,7 @@ from trainer_ranks import run_ranks, work_env
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
+from dtj_trainer.launch.errors import describe
 from dtj_trainer.parallel.world import LayoutError
 from dtj_trainer.session import Session
 from dtj_trainer.tasks.ner import Ner
@@ -181,8 +182,9 @@ def test_a_layout_that_does_not_fit_is_the_users_mistake_at_the_start_alone(
     """After a loss of workers it waits, by restarts, for those who may come back."""
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("DTJ_INCARNATION", incarnation)
-    with pytest.raises(error, match="dataShard 2 is not the 3 ranks"):
+    with pytest.raises(error, match="dataShard 2 is not the 3 ranks") as caught:
         entry.run(read(TrainerConfig, config_of(root, parallel={"dataShard": 2}), "spec.trainer"))
+    assert describe(caught.value)[2] is (error is LayoutError)
 
 
 def test_a_process_that_was_given_up_leaves_model_and_report_to_the_newer_incarnation(
@@ -196,6 +198,7 @@ def test_a_process_that_was_given_up_leaves_model_and_report_to_the_newer_incarn
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
+    monkeypatch.setenv("DTJ_INCARNATION", "1")
     monkeypatch.setattr(entry, "train", given_up)
     try:
         with pytest.raises(entry.SupersededError, match="a newer incarnation"):

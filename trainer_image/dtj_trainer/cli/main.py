@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         "--processes-per-worker",
         type=_positive,
         metavar="M",
-        help="ranks of each worker (default: spec.workers.processesPerWorker; auto: the GPUs that are seen, else 1)",
+        help="ranks of each worker (default: spec.workers.processesPerWorker; auto: an equal share of the GPUs "
+        "that are seen, else 1)",
     )
     here.add_argument(
         "--out",

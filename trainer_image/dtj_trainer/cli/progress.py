@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
+from dtj_api.names import ExitCode
 from dtj_api.wire import Progress, Report
 
 PAUSE = 5.0
@@ -23,7 +24,7 @@ class ProgressLine:
         self._status: Status | None = console.status("starting") if console.is_terminal else None
         self._printed = ("", 0.0)
         self.failure = ""
-        """The newest failure that a launcher has told of."""
+        """The newest failure that a launcher has told of, or the one that no restart mends."""
 
     def __enter__(self) -> Self:
         if self._status:
@@ -38,9 +39,9 @@ class ProgressLine:
         """Show the newest state."""
         failures = sorted((f for report in reports for f in report.failures), key=lambda failure: failure.at)
         if failures:
-            newest = failures[-1]
-            said = newest.message or f"ended with exit code {newest.exit_code}"
-            self.failure = f"rank {newest.rank}: {said}"
+            told = next((f for f in failures if f.exit_code == ExitCode.BAD_CONFIG), failures[-1])
+            said = told.message or f"ended with exit code {told.exit_code}"
+            self.failure = f"rank {told.rank}: {said}"
         text = line(reports)
         if self._status:
             self._status.update(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from rich.console import Console
 
 from dtj_api.base import ManifestError
-from dtj_api.names import Env, ExitCode
+from dtj_api.names import ExitCode
 from dtj_api.spec import JobSpec
+from dtj_trainer.cli.environment import environment
+from dtj_trainer.cli.gpus import Share, share_out, visible
 from dtj_trainer.cli.manifest import load_job
 from dtj_trainer.cli.progress import ProgressLine
 from dtj_trainer.data.locate import locate_model
@@ -22,8 +25,24 @@ from dtj_trainer.launch import local
 COMMAND = ("-m", "dtj_trainer.train")
 
 
-def run(file: Path, workers: int | None, processes: int | None, out: Path | None, as_json: bool) -> int:
+def run(
+    file: Path,
+    workers: int | None,
+    processes: int | None,
+    out: Path | None,
+    as_json: bool,
+    *,
+    device_count: Callable[[], int] = torch.cuda.device_count,
+) -> int:
     """Train and show the result; the exit code for the shell.
+
+    Args:
+        file: the manifest.
+        workers: in place of spec.workers.replicas.
+        processes: in place of spec.workers.processesPerWorker.
+        out: the job's folder; None: dtj-runs/NAME.
+        as_json: print the result as JSON.
+        device_count: how many GPUs are seen.
 
     Raises:
         ManifestError, DataError, NotFoundError: the manifest or what it names cannot be used; nothing was started.
@@ -33,20 +52,24 @@ def run(file: Path, workers: int | None, processes: int | None, out: Path | None
         raise ManifestError(f"{file}: spec.trainer: required, but missing; a script of yours runs by torchrun itself")
     locate_model(job.spec.trainer.model)
     load_splits(job.spec.trainer.data)
+    share = _share(job.spec, workers, processes, device_count)
 
     work = (out or Path("dtj-runs") / job.name).absolute()
     work.mkdir(parents=True, exist_ok=True)
     log = work / "run.log"
     console = Console(stderr=True)
     console.print(f"[bold]{job.name}[/]: output of the ranks goes to {log}", highlight=False, soft_wrap=True)
+    if share.notice:
+        console.print(f"dtj: {share.notice}", highlight=False, soft_wrap=True)
     with log.open("ab") as output, ProgressLine(console) as progress:
         code = local.run(
             [sys.executable, *COMMAND],
-            workers or job.spec.workers.replicas,
-            processes or _processes(job.spec),
+            share.workers,
+            share.processes,
             work,
-            _environment(job.spec),
+            environment(job.spec),
             progress.update,
+            devices=share.devices,
             max_restarts=job.spec.failure_policy.max_restarts,
             output=output.fileno(),
         )
@@ -61,24 +84,11 @@ def run(file: Path, workers: int | None, processes: int | None, out: Path | None
     return 0
 
 
-def _processes(spec: JobSpec) -> int:
-    if spec.workers.processes_per_worker != "auto":
-        return spec.workers.processes_per_worker
-    return torch.cuda.device_count() or 1
-
-
-def _environment(spec: JobSpec) -> dict[str, str]:
-    """What the operator would tell the launcher, as far as it matters on one machine."""
-    assert spec.trainer is not None
-    values: dict[str, object | None] = {
-        Env.TRAINER_CONFIG: spec.trainer.model_dump_json(by_alias=True),
-        "OMP_NUM_THREADS": spec.trainer.cpu_threads,
-    }
-    if spec.checkpoint is not None:
-        values[Env.SAVE_EVERY_STEPS] = spec.checkpoint.every.steps
-        values[Env.SAVE_EVERY_SECONDS] = spec.checkpoint.every.seconds
-        values[Env.SAVE_KEEP] = spec.checkpoint.keep
-    return {name: str(value) for name, value in values.items() if value is not None}
+def _share(spec: JobSpec, workers: int | None, processes: int | None, device_count: Callable[[], int]) -> Share:
+    wanted = workers or spec.workers.replicas
+    of_spec = spec.workers.processes_per_worker
+    fixed = processes or (None if of_spec == "auto" else of_spec)
+    return share_out(visible(device_count), wanted, min(wanted, spec.workers.effective_min), fixed)
 
 
 def _show(work: Path, report: dict[str, Any], as_json: bool, console: Console) -> None:

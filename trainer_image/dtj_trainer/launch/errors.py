@@ -19,6 +19,8 @@ MAX_TEXT = 1024
 _WORLD_TYPES = frozenset(
     {"AcceleratorError", "DistError", "KeyboardInterrupt", "MemoryError", "OutOfMemoryError", "SystemExit"}
     | {"DistBackendError", "DistNetworkError", "DistQueueEmptyError", "DistStoreError"}
+    # Ours, by name: torch's `record` leaves no base classes, and fewer workers than fit are nobody's mistake.
+    | {"RestoreError", "SaveError", "ShrunkError"}
 )
 _WORLD_TEXT = re.compile(
     r"gloo|nccl|c10d|ProcessGroup|TCPStore|CUDA|cuDNN|cuBLAS|HIP error"

@@ -28,6 +28,7 @@ def run(
     env: Mapping[str, str],
     on_report: Callable[[list[Report]], None] | None = None,
     *,
+    devices: Sequence[str] = (),
     max_restarts: int = 3,
     output: int | None = None,
     nursery: Nursery | None = None,
@@ -41,7 +42,8 @@ def run(
         work_dir: the job's folder for checkpoints and logs; None: none.
         env: on top of this process's environment.
         on_report: told the reports of all launchers that answer, a few times a second.
-        max_restarts: restarts for failed ranks, in all.
+        devices: CUDA_VISIBLE_DEVICES of each worker; empty: all see what this process sees.
+        max_restarts: restarts for failed ranks, in all. A rank that exits `ExitCode.BAD_CONFIG` gets none.
         output: descriptor for the output of launchers and ranks; None: standard output.
         nursery: to start the launchers in; None: one of its own, which imports torch first.
 
@@ -54,7 +56,7 @@ def run(
     with local as job, _interrupts() as stopped:
         job.start_store()
         for index in range(workers):
-            job.start_worker(index)
+            job.start_worker(index, {"CUDA_VISIBLE_DEVICES": devices[index]} if devices else None)
         try:
             job.meet()
             return _oversee(job, on_report or (lambda _: None), max_restarts, stopped)
@@ -79,6 +81,11 @@ def _oversee(
         reports = [report for worker in job.workers if (report := worker.report())]
         on_report(reports)
         failures |= {(f.incarnation, f.round) for report in reports for f in report.failures}
+        wrong = next((f for report in reports for f in report.failures if f.exit_code == ExitCode.BAD_CONFIG), None)
+        if wrong is not None:
+            print(f"dtj: rank {wrong.rank} exited {wrong.exit_code}, and a restart does not help", file=sys.stderr)
+            _stop(job)
+            return int(ExitCode.BAD_CONFIG)
         if len(failures) > max_restarts:
             print(f"dtj: {len(failures)} failures, and {max_restarts} restarts are allowed", file=sys.stderr)
             _stop(job)

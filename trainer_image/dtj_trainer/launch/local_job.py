@@ -128,13 +128,19 @@ class LocalJob:
         self.store_port = free_port()
         self.store = self._start("dtj_trainer.launch.store", [str(self.store_port)], {})
 
-    def start_worker(self, index: int) -> Worker:
-        """Start one launcher, in the place of an earlier one of the same index."""
+    def start_worker(self, index: int, env: Mapping[str, str] | None = None) -> Worker:
+        """Start one launcher, in the place of an earlier one of the same index.
+
+        Args:
+            index: of the worker.
+            env: for this one, on top of what all get.
+        """
         uid = secrets.token_hex(8)
         metrics_port, control_port = free_port(), free_port()
-        env = {
+        variables = {
             "GLOO_SOCKET_IFNAME": "lo",
             **self._env,
+            **(env or {}),
             Env.JOB_NAME: self._name,
             Env.JOB_UID: self._uid,
             Env.INDEX: str(index),
@@ -151,7 +157,7 @@ class LocalJob:
             Env.SCRATCH_DIR: self._scratch.name,
             Env.TERMINATION_LOG: str(self.termination_log(index)),
         }
-        process = self._start("dtj_trainer.launch", ["--", *self._command], env)
+        process = self._start("dtj_trainer.launch", ["--", *self._command], variables)
         worker = Worker(index, uid, process, metrics_port, control_port, self._key)
         self.workers = sorted([*(w for w in self.workers if w.index != index), worker], key=lambda w: w.index)
         return worker
