@@ -196,6 +196,7 @@ class Reason(StrEnum):
     TEMPLATE_UNCHANGED = "TemplateUnchanged"
     NAME_TAKEN = "NameTaken"
     CREATE_REFUSED = "CreateRefused"
+    KEY_REFUSED = "KeyRefused"
     GRACE_TOO_SHORT = "GraceTooShort"
     GRACE_ENOUGH = "GraceEnough"
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"

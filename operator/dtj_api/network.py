@@ -40,4 +40,5 @@ class Network(ApiModel):
     """Size of /dev/shm, a memory volume that counts against the container's memory limit. Default: half that limit."""
     nccl: Nccl = Nccl()
     policy: Literal["Isolated", "Open"] = "Isolated"
-    """Isolated: a NetworkPolicy lets only the job's own pods and the operator connect to them. Open: none is made."""
+    """Isolated: a NetworkPolicy lets only the job's own pods and the operator connect to them. Open: none is
+    made, and the one that was made before is deleted."""

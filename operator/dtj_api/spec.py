@@ -155,7 +155,8 @@ class Metrics(ApiModel):
     """The worker pods' metrics."""
 
     interval: Annotated[Duration, *at_least("1s")] = Duration(5)
-    """How often the operator reads the ranks' progress."""
+    """How often the ranks' progress is read and written to the status. Whatever this says, it is read at least every
+    5 s, and where nothing else has changed it is written at most every 5 s."""
     from_: list[Peer] = Field(default_factory=list, alias="from", max_length=16)
     """Who else may scrape the workers' metrics, as peers of a NetworkPolicy, for instance
     `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}`. It is read when the job's

@@ -25,7 +25,8 @@ def registry(credentials: Credentials, wake: Callable[[tuple[str, str]], None]) 
 
     @kopf.on.login(registry=handlers)
     async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
-        await credentials.refresh()
+        # kopf asks again when what it has is rejected.
+        await credentials.refresh(rejected=not credentials.in_cluster)
         scheme, _, token = (credentials.authorization or "").partition(" ")
         return kopf.ConnectionInfo(
             server=credentials.server,

@@ -44,7 +44,7 @@ class Reconciler:
         world: World,
         executor: Executor,
         share: ProgressShare,
-        record: Callable[[JobView, Plan], Path] | None = None,
+        record: Callable[[JobView, Plan], Path | None] | None = None,
     ) -> None:
         self._world = world
         self._executor = executor

@@ -71,7 +71,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[Stage]:
-    """Start a control plane without nodes, and an operator. Pods stay Pending on both sides: what is timed is creating."""
+    """Start a control plane without nodes, and an operator. Pods stay Pending on both sides: creating is timed."""
     with ControlPlane() as plane:
         async with connect(plane.kubeconfig) as client:
             await install_crd(client)

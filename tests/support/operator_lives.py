@@ -108,11 +108,13 @@ class Mortal:
         if when == "before":
             self.dead = True
             raise Crash
-        answer = await make()
-        if when == "after" or self.dead:
-            self.dead = True
-            raise Crash
-        return answer
+        try:
+            return await make()
+        finally:
+            # An answer that refuses is not heard either.
+            if when == "after" or self.dead:
+                self.dead = True
+                raise Crash
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """See `KubeClient`."""

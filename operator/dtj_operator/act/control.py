@@ -7,6 +7,7 @@ report, which is fresher than any fetched one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
 
@@ -20,6 +21,10 @@ _PATH_OF = {kind: path for path, kind in wire.PATHS.items()}
 
 class ControlError(Exception):
     """A launcher did not take a message; the text says which pod and why."""
+
+
+class KeyRefusedError(ControlError):
+    """A launcher holds another key than the one that the message was signed with."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Control:
         """Send one message; the answer is the launcher's report after it took it.
 
         Raises:
+            KeyRefusedError: the launcher does not take the signature for ours.
             ControlError: not reached, refused, or the answer cannot be read.
         """
         if self._session is None:
@@ -56,6 +62,11 @@ class Control:
         host = f"[{to.ip}]" if ":" in to.ip else to.ip
         try:
             async with self._session.post(f"http://{host}:{self._port}{path}", data=body, headers=headers) as response:
+                if response.status == HTTPStatus.FORBIDDEN:
+                    raise KeyRefusedError(
+                        f"{path} to {to.pod} at {to.ip}: status {HTTPStatus.FORBIDDEN.value}: "
+                        f"{(await response.content.read(200)).decode(errors='replace').strip()}"
+                    )
                 return await read_report(response)
         except (aiohttp.ClientError, TimeoutError, wire.WireError) as error:
             raise ControlError(f"{path} to {to.pod} at {to.ip}: {error or type(error).__name__}") from error

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from dtj_api import names
 from dtj_operator import render
-from dtj_operator.act.control import Address, Control, ControlError
+from dtj_operator.act.control import Address, Control, ControlError, KeyRefusedError
 from dtj_operator.act.events import EventPoster
 from dtj_operator.kube import errors, resources
 from dtj_operator.kube.client import KubeClient, Object
@@ -150,7 +150,11 @@ class Executor:
             case does.DeletePod():
                 async with self._creates:
                     self._fence()
-                    return await self._delete_pod(view, action)
+                    return await self._delete(view, resources.PODS, action, action.grace)
+            case does.DeletePolicy():
+                async with self._creates:
+                    self._fence()
+                    return await self._delete(view, resources.NETWORK_POLICIES, action)
             case does.DeleteJob():
                 self._fence()
                 return await self._gone_is_fine(
@@ -168,8 +172,7 @@ class Executor:
         manifest = render.manifest(view, action, self._site)
         resource = resources.of_manifest(manifest)
         if isinstance(action, does.CreateKey):
-            key = b64encode(secrets.token_hex(32).encode()).decode()
-            manifest = {**manifest, "data": {names.KEY_FIELD: key}}
+            manifest = {**manifest, "data": {names.KEY_FIELD: b64encode(self._new_key(view)).decode()}}
         watched = resource in _WATCHED
         expectations, lookups = self._world.expectations, self._world.lookups
         refused = lookups.of(view.uid).refused
@@ -196,6 +199,11 @@ class Executor:
             lookups.note_seen(view.uid, resource, action.name)
         return False
 
+    def _new_key(self, view: JobView) -> bytes:
+        """The key that launchers have read, where there may be such; else 32 random bytes."""
+        known = self._world.lookups.of(view.uid).known_key
+        return known if known and view.pods else secrets.token_hex(32).encode()
+
     async def _create_or_find(self, view: JobView, resource: resources.Resource, manifest: Object, name: str) -> Object:
         """The object as created, or as it is there already, whoever made it."""
         try:
@@ -210,13 +218,17 @@ class Executor:
             except errors.KubeError:
                 raise error from None
 
-    async def _delete_pod(self, view: JobView, action: does.DeletePod) -> bool:
+    async def _delete(
+        self,
+        view: JobView,
+        resource: resources.Resource,
+        action: does.DeletePod | does.DeletePolicy,
+        grace: int | None = None,
+    ) -> bool:
         expectations = self._world.expectations
         expectations.expect_delete(view.uid, action.uid)
         try:
-            await self._client.delete(
-                resources.PODS, view.namespace, action.name, uid=action.uid, grace_seconds=action.grace
-            )
+            await self._client.delete(resource, view.namespace, action.name, uid=action.uid, grace_seconds=grace)
         except (errors.NotFound, errors.Conflict):
             expectations.not_deleted(view.uid, action.uid)
         except errors.KubeError:
@@ -248,19 +260,40 @@ class Executor:
         return True
 
     async def _send(self, view: JobView, action: does.Send) -> bool:
-        job = self._world.jobs.get(view.namespace, view.name)
-        key = await self._world.lookups.key(job) if job and job.uid == view.uid else None
-        if key is None:
+        job, lookups = self._world.jobs.get(view.namespace, view.name), self._world.lookups
+        key = await lookups.key(job) if job and job.uid == view.uid else None
+        if job is None or key is None:
             raise ControlError(f"{action.pod}: the Secret {names.key_name(view.name)} is not there yet")
-        report = await self._control.send(Address(action.pod, action.uid, action.ip), action.message, key)
+        to = Address(action.pod, action.uid, action.ip)
+        try:
+            report = await self._control.send(to, action.message, key)
+        except KeyRefusedError as error:
+            # It may be us who hold an old key.
+            now = await lookups.key_anew(job)
+            if now is None or now == key:
+                return self._note_refusing(view, action, error)
+            try:
+                report = await self._control.send(to, action.message, now)
+            except KeyRefusedError as again:
+                return self._note_refusing(view, action, again)
+        lookups.of(view.uid).refusing.discard(action.uid)
         self._world.reports.accept(action.uid, report)
         return False
+
+    def _note_refusing(self, view: JobView, action: does.Send, error: KeyRefusedError) -> bool:
+        """Leave it to the plan, once; who is told again all the same is a failed call like any other."""
+        refusing = self._world.lookups.of(view.uid).refusing
+        if action.uid in refusing:
+            raise error
+        refusing.add(action.uid)
+        logger.warning("%s/%s: %s", view.namespace, view.name, error)
+        return True
 
 
 def _stage(action: does.Action) -> str:
     """Deletes, creates and messages follow each other; within one of them the order does not matter."""
     match action:
-        case does.DeletePod() | does.DeleteJob():
+        case does.DeletePod() | does.DeletePolicy() | does.DeleteJob():
             return "delete"
         case does.SendMeet() | does.SendSave() | does.SendRelease() | does.SendStop():
             return "send"

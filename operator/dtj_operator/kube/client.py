@@ -7,6 +7,7 @@ back `AlreadyExists` after that is the caller's to judge); every other error is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -17,7 +18,7 @@ import aiohttp
 
 from dtj_api import names
 from dtj_operator.kube import errors
-from dtj_operator.kube.credentials import Credentials
+from dtj_operator.kube.credentials import Credentials, CredentialsError
 from dtj_operator.kube.limits import TokenBucket
 from dtj_operator.kube.resources import Resource
 
@@ -98,7 +99,7 @@ class HttpKubeClient:
         self._timeout = aiohttp.ClientTimeout(total=call_timeout, sock_connect=5)
         self._watch_timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=watch_silence)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=credentials.tls if credentials.tls is not None else True),
+            connector=aiohttp.TCPConnector(limit=0),
             headers={"User-Agent": names.MANAGED_BY, "Accept": "application/json"},
         )
 
@@ -164,6 +165,7 @@ class HttpKubeClient:
                 params=_given(params),
                 headers=self._headers(),
                 timeout=self._watch_timeout,
+                ssl=self.credentials.tls or True,
             ) as response:
                 self._observer("WATCH", response.status, time.monotonic() - started)
                 if response.status != 200:
@@ -171,6 +173,7 @@ class HttpKubeClient:
                 async for line in _lines(response.content):
                     yield json.loads(line)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            await self._look_at_certificates(error)
             raise errors.Unavailable(call, f"stream broke: {error or type(error).__name__}", code=0) from error
 
     async def _call(
@@ -205,6 +208,7 @@ class HttpKubeClient:
                 params=_given(params),
                 headers=self._headers(),
                 timeout=self._timeout,
+                ssl=self.credentials.tls or True,
             ) as response:
                 code = response.status
                 if code >= 400:
@@ -212,9 +216,16 @@ class HttpKubeClient:
                 answer: Object = json.loads(await response.read())
                 return answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            await self._look_at_certificates(error)
             raise errors.Unavailable(call, f"no answer: {error or type(error).__name__}", code=0) from error
         finally:
             self._observer(verb, code, time.monotonic() - started)
+
+    async def _look_at_certificates(self, error: Exception) -> None:
+        """The server's certificate is not of the authority that we know: ours may have been changed with it."""
+        if isinstance(error, aiohttp.ClientSSLError):
+            with contextlib.suppress(CredentialsError):
+                await self.credentials.refresh(rejected=True)
 
     def _url(self, path: str) -> str:
         return self.credentials.server + path

@@ -1,12 +1,14 @@
 """Where the API server is and how to prove who we are.
 
-kubeconfig and service account are read by the official package's loaders (exec plugins included). Tokens expire while
-the process lives: the file of a service account is read again each minute, a kubeconfig again after a 401.
+kubeconfig and service account are read by the official package's loaders (exec plugins included). Tokens expire and
+certificates are changed while the process lives: the files of a service account are read again each minute, a
+kubeconfig after a 401 or a TLS handshake that failed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import ssl
 import time
@@ -39,11 +41,13 @@ class CredentialsError(Exception):
 
 @dataclass
 class Credentials:
-    """One API server and one identity. `authorization` stays fresh through `refresh`."""
+    """One API server and one identity. `authorization` and `tls` stay fresh through `refresh`."""
 
     server: str
     tls: ssl.SSLContext | None
-    """None for plain HTTP."""
+    """None for plain HTTP. It is another object only when its files have changed: connections are kept by it."""
+    tls_digest: str = ""
+    """Of the contents of those files."""
     authorization: str | None = None
     """The whole header value, or None when the client certificate says who we are."""
     namespace: str = "default"
@@ -57,7 +61,7 @@ class Credentials:
     read_at: float = field(default_factory=time.monotonic)
 
     async def refresh(self, *, rejected: bool = False) -> None:
-        """Read the token again if it is due, or because the server rejected it.
+        """Read token and certificates again if it is due, or because they were rejected.
 
         Raises:
             CredentialsError: the source cannot be read any more.
@@ -67,7 +71,9 @@ class Credentials:
             return
         fresh = await load(None if self.in_cluster else self.source)
         self.authorization, self.read_at = fresh.authorization, fresh.read_at
-        self.tls = fresh.tls
+        if fresh.tls_digest != self.tls_digest:
+            self.tls, self.tls_digest = fresh.tls, fresh.tls_digest
+            self.ca_file, self.cert_file, self.key_file = fresh.ca_file, fresh.cert_file, fresh.key_file
 
 
 def find_kubeconfig(given: str | None) -> str | None:
@@ -114,12 +120,13 @@ async def load(kubeconfig: str | None = None) -> Credentials:
         raise CredentialsError(f"{where}: cannot be used: {error or type(error).__name__}") from error
     token = await config.get_api_key_with_prefix("BearerToken")
     try:
-        tls = await asyncio.to_thread(_tls, config)
+        tls, digest = await asyncio.to_thread(_tls, config)
     except (OSError, ssl.SSLError) as error:
         raise CredentialsError(f"{path or 'service account'}: certificate cannot be used: {error}") from error
     return Credentials(
         server=config.host.rstrip("/"),
         tls=tls,
+        tls_digest=digest,
         authorization=f"Bearer {token.split()[-1]}" if token else None,
         namespace=namespace,
         source=path or "service account",
@@ -140,13 +147,17 @@ def _service_account_namespace() -> str:
     return file.read_text().strip() if file.is_file() else "default"
 
 
-def _tls(config: Any) -> ssl.SSLContext | None:
+def _tls(config: Any) -> tuple[ssl.SSLContext | None, str]:
+    """How to speak TLS, and the digest of what that was read from."""
     if not config.host.startswith("https"):
-        return None
+        return None, ""
+    digest = hashlib.sha256(str(config.verify_ssl).encode())
+    for file in (config.ssl_ca_cert, config.cert_file, config.key_file):
+        digest.update(hashlib.sha256(Path(file).read_bytes() if file else b"").digest())
     context = ssl.create_default_context(cafile=config.ssl_ca_cert)
     if config.cert_file:
         context.load_cert_chain(config.cert_file, config.key_file)
     if not config.verify_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+    return context, digest.hexdigest()

@@ -31,6 +31,10 @@ class Facts:
 
     key: bytes | None = None
     """The job's key as the Secret holds it."""
+    known_key: bytes | None = None
+    """The key as it was last seen: launchers read it once, so a Secret that was deleted is made again with it."""
+    refusing: set[str] = field(default_factory=set)
+    """Uids of the pods whose launchers last refused a message that was signed with the key of now."""
     seen: dict[str, float] = field(default_factory=dict)
     """`<plural>/<name>` of an object that is there, to when that was last seen (monotonic)."""
     taken: dict[tuple[Resource, str], float] = field(default_factory=dict)
@@ -59,8 +63,8 @@ class Lookups:
     async def refresh(self, job: JobRecord, claim: str | None) -> Facts:
         """Ask for what is not known or not believed any more.
 
-        A job that was not admitted yet has no key: creating it tells soon enough if it does, which saves a call in
-        every start.
+        A job that is not admitted has no key: creating it tells soon enough if it does, which saves a call in every
+        start. A key that was deleted while the job was suspended is another one after it.
 
         Args:
             job: whose.
@@ -70,7 +74,9 @@ class Lookups:
             KubeError: no answer, or not allowed to look.
         """
         facts = self.of(job.uid)
-        if job.status.template_hash and not self._believed(facts, SECRETS, names.key_name(job.name)):
+        if not job.status.template_hash:
+            facts.key = facts.known_key = None
+        elif not self._believed(facts, SECRETS, names.key_name(job.name)):
             await self.key(job)
         if claim and not self._believed(facts, CLAIMS, claim):
             await self._look(facts, CLAIMS, job.namespace, claim)
@@ -102,7 +108,13 @@ class Lookups:
         """The job's Secret was read or made."""
         facts = self.of(uid)
         facts.key = base64.b64decode((secret.get("data") or {}).get(names.KEY_FIELD) or "").strip()
+        facts.known_key = facts.key or facts.known_key
         self.note_seen(uid, SECRETS, secret["metadata"]["name"])
+
+    async def key_anew(self, job: JobRecord) -> bytes | None:
+        """The job's key as the server has it now, whatever is believed."""
+        self.of(job.uid).seen.pop(f"{SECRETS.plural}/{names.key_name(job.name)}", None)
+        return await self.key(job)
 
     def note_seen(self, uid: str, resource: Resource, name: str) -> None:
         """An object that the job needs is there and may be used."""

@@ -58,6 +58,7 @@ class Reports:
         self._clock = clock
         self._latest: dict[str, Reported] = {}
         self._unanswered: dict[str, float] = {}
+        self._unreadable: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -87,6 +88,7 @@ class Reports:
         self.stop(uid)
         self._latest.pop(uid, None)
         self._unanswered.pop(uid, None)
+        self._unreadable.discard(uid)
 
     def accept(self, uid: str, report: Report) -> None:
         """Take a report, fetched or answered to a control message. One of another pod under the same IP is ignored."""
@@ -122,7 +124,11 @@ class Reports:
                 self.accept(uid, await read_report(response))
         except (aiohttp.ClientError, TimeoutError, WireError) as error:
             self._unanswered.setdefault(uid, self._clock())
-            logger.debug("no report from pod %s at %s: %s", uid, ip, error)
+            # A pod that comes or goes does not answer for a while; one whose answers cannot be read stays like that.
+            new = isinstance(error, WireError) and uid not in self._unreadable
+            logger.log(logging.WARNING if new else logging.DEBUG, "no report from pod %s at %s: %s", uid, ip, error)
+            if new:
+                self._unreadable.add(uid)
 
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(uid) is task:

@@ -106,6 +106,8 @@ class Children:
     key: bool = False
     policy: bool = False
     claim: bool = False
+    policy_uid: str = ""
+    """Of the policy that is there."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ class JobView:
     """Pod uid to the launcher's latest report."""
     unanswered: dict[str, float] = field(default_factory=dict)
     """Pod uid to the moment since when its launcher has answered no question; whoever answered last is not in it."""
+    refusing: tuple[str, ...] = ()
+    """Uids of the pods whose launchers hold another key than the Secret does, so that no message reaches them."""
     dry_run: DryRun | None = None
 
     def to_json(self) -> str:

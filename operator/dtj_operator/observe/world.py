@@ -31,6 +31,9 @@ from dtj_operator.observe.view import Children, JobView, NodeView, PodView
 UNSETTLED_INTERVAL = 1.0
 """Seconds between two fetches of a report while the job is not training: then every second counts."""
 
+SETTLED_INTERVAL = 5.0
+"""Most seconds between two fetches otherwise: a launcher that ends waits 10 s for somebody to fetch its last report."""
+
 
 class World:
     """The watches, the reports and the lookups of one operator.
@@ -111,7 +114,9 @@ class World:
         if job is None:
             return None
         pods = tuple(sorted(self.pods.owned_by(job.uid), key=lambda pod: (pod.component, pod.index, pod.uid)))
+        facts.refusing &= {pod.uid for pod in pods}
         nodes = tuple(self._node(name) for name in sorted({pod.node for pod in pods if pod.node}))
+        policy = next(iter(self.policies.owned_by(job.uid)), None)
         return JobView(
             now=self.now(),
             name=job.name,
@@ -128,7 +133,8 @@ class World:
             pods=pods,
             children=Children(
                 service=bool(self.services.owned_by(job.uid)),
-                policy=bool(self.policies.owned_by(job.uid)),
+                policy=policy is not None,
+                policy_uid=policy.uid if policy is not None else "",
                 key=facts.key is not None,
                 claim=bool(claim) and self.lookups.has(job.uid, resources.CLAIMS, claim or ""),
             ),
@@ -137,6 +143,7 @@ class World:
             nodes=nodes,
             reports=self.reports.of([pod.uid for pod in pods]),
             unanswered=self.reports.unanswered([pod.uid for pod in pods]),
+            refusing=tuple(sorted(facts.refusing)),
             dry_run=facts.dry_run,
         )
 
@@ -231,8 +238,8 @@ class World:
         job = self._job_of(pod)
         if job is None or job.spec is None or job.status.done or job.managed_by != names.OPERATOR:
             return None
-        usual = float(job.spec.metrics.interval)
-        return usual if job.status.phase == names.Phase.RUNNING else min(usual, UNSETTLED_INTERVAL)
+        longest = SETTLED_INTERVAL if job.status.phase == names.Phase.RUNNING else UNSETTLED_INTERVAL
+        return min(float(job.spec.metrics.interval), longest)
 
 
 def claim_of(job: JobRecord) -> str | None:

@@ -104,6 +104,17 @@ class DeletePod:
 
 
 @dataclass(frozen=True)
+class DeletePolicy:
+    """Delete the job's own NetworkPolicy, with a precondition on its uid: "not found" and "another uid" are success."""
+
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"delete network policy {self.name} ({self.uid}): network.policy is Open"
+
+
+@dataclass(frozen=True)
 class _Send:
     pod: str
     uid: str
@@ -153,7 +164,7 @@ class DeleteJob:
 
 Create = CreateClaim | CreateKey | CreateService | CreatePolicy | CreateStore | CreateWorker
 Send = SendMeet | SendSave | SendRelease | SendStop
-Action = Create | DryRunWorker | DeletePod | Send | DeleteJob
+Action = Create | DryRunWorker | DeletePod | DeletePolicy | Send | DeleteJob
 
 
 @dataclass(frozen=True)

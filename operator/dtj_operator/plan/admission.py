@@ -16,6 +16,7 @@ from dtj_api.spec import JobSpec
 from .actions import DryRunWorker
 from .conditions import not_progressing
 from .draft import Draft
+from .misfit import misfit
 
 RETRY = 60.0
 """Seconds after which a refusal is tried again: a quota or a policy may have changed."""
@@ -37,9 +38,10 @@ def admit(draft: Draft) -> bool:
     wanted, current = template_hash(draft.spec), draft.status.template_hash
     if current:
         _note_change(draft, wanted != current)
+        _note_size(draft)
         return True
-    if (misfit := _misfit(draft.spec)) is not None:
-        refuse(draft, Reason.INVALID_SPEC, misfit)
+    if (wrong := misfit(draft.spec)) is not None:
+        refuse(draft, Reason.INVALID_SPEC, wrong)
         return False
     answer = draft.view.dry_run
     known = answer is not None and answer.template_hash == wanted
@@ -59,39 +61,41 @@ def admit(draft: Draft) -> bool:
         return False
     draft.set(template_hash=wanted)
     _note_change(draft, False)
-    if not draft.status.is_true(names.Condition.ADMITTED):
-        draft.tell("Normal", Reason.ADMITTED, "the API server takes the worker pods")
-    draft.condition(names.Condition.ADMITTED, True, Reason.ADMITTED, "the API server takes the worker pods")
+    _admitted(draft)
     return True
 
 
-def _misfit(spec: JobSpec) -> str | None:
-    """Why `trainer.parallel` does not fit a size that the job may come to by itself, or None."""
-    if spec.trainer is None:
-        return None
-    workers, parallel = spec.workers, spec.trainer.parallel
-    for size in range(workers.effective_min, workers.replicas + 1):
-        ranks = size * workers.processes
-        if parallel.shape(ranks) is None:
-            return (
-                f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} "
-                f"does not make the {ranks} ranks of {size} workers, and the job may go on with any number from "
-                f"{workers.effective_min} to {workers.replicas}; use -1, which follows it, or leave minReplicas out"
-            )
-    return None
+def _admitted(draft: Draft) -> None:
+    if not draft.status.is_true(names.Condition.ADMITTED):
+        draft.tell("Normal", Reason.ADMITTED, "the API server takes the worker pods")
+    draft.condition(names.Condition.ADMITTED, True, Reason.ADMITTED, "the API server takes the worker pods")
 
 
 def refuse(draft: Draft, reason: Reason, message: str) -> None:
     """Say that the job cannot run as it is written."""
+    _not_admitted(draft, reason, message)
+    not_progressing(draft, reason, message)
+
+
+def _not_admitted(draft: Draft, reason: Reason, message: str) -> None:
     if not _says(draft, reason, message):
         draft.tell("Warning", reason, message)
     draft.condition(names.Condition.ADMITTED, False, reason, message)
-    not_progressing(draft, reason, message)
 
 
 def _says(draft: Draft, reason: Reason, message: str) -> bool:
     old = draft.status.condition(names.Condition.ADMITTED)
     return old is not None and old.reason == reason and old.message == message[:4096]
+
+
+def _note_size(draft: Draft) -> None:
+    """What runs, runs on: an edit that cannot be followed is only said."""
+    wrong = misfit(draft.view.spec or draft.spec)
+    old = draft.status.condition(names.Condition.ADMITTED)
+    if wrong is not None and draft.spec is not draft.view.spec:
+        _not_admitted(draft, Reason.INVALID_SPEC, f"{wrong}; until then it goes on with {draft.size} workers")
+    elif wrong is None and old is not None and old.reason == Reason.INVALID_SPEC:
+        _admitted(draft)
 
 
 def _note_change(draft: Draft, changed: bool) -> None:

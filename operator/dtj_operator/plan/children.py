@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from dtj_api import names
 
-from .actions import CreateClaim, CreateKey, CreatePolicy, CreateService
+from .actions import CreateClaim, CreateKey, CreatePolicy, CreateService, DeletePolicy
 from .draft import Draft
 
 
 def keep_children(draft: Draft) -> None:
-    """Create what is missing."""
+    """Create what is missing, delete what is not wanted any more."""
     job, there = draft.view.name, draft.view.children
     checkpoint = draft.spec.checkpoint
     if checkpoint is not None and checkpoint.volume.template is not None and not there.claim:
         draft.act(CreateClaim(names.claim_name(job)))
     if not there.key:
         draft.act(CreateKey(names.key_name(job)))
+    if there.policy and draft.spec.network.policy == "Open":
+        draft.act(DeletePolicy(names.policy_name(job), there.policy_uid))
     if not draft.workers:
         return
     if not there.service:

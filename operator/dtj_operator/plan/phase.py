@@ -1,6 +1,9 @@
 """`status.phase`: one word for people. Programs look at the conditions.
 
-Running means training: the first step of the round was reported, or the round has formed where the script reports none.
+Running means training: the first step of the round was reported, or the ranks run where the script reports none.
+Whether it will report any is not known before it does, and a script may use `dtj` for its checkpoints alone. So ranks
+that have never reported a step count as training, unless one says that it restores, or none has had the time to say so.
+To wait longer would be worse than to be wrong: as long as nobody trains, a resize asks for no save.
 A phase is left only on evidence: reports that are missing because the operator just started change nothing.
 """
 
@@ -11,6 +14,11 @@ from dtj_api.wire import Report
 
 from .draft import Draft
 from .rounds import uncounted
+
+FIRST_WORD = 3.0
+"""Seconds that ranks have for their first word."""
+RESTORES = "restore"
+"""The phase that a rank declares while it loads."""
 
 
 def decide_phase(draft: Draft) -> None:
@@ -52,12 +60,29 @@ def trains(draft: Draft) -> bool:
         broken.add(counted.round)
     if any(reports[i].state != LauncherState.TRAINING or reports[i].round in broken for i in members):
         return False
-    return not _reports_steps(draft, reports) or any(report.progress.step is not None for report in reports.values())
+    if _reports_steps(draft, reports):
+        return any(report.progress.step is not None for report in reports.values())
+    return not _loads(draft, reports)
 
 
 def _reports_steps(draft: Draft, reports: dict[int, Report]) -> bool:
     said = any(report.reports for report in reports.values())
     return said or draft.spec.trainer is not None or draft.status.progress.step is not None
+
+
+def _loads(draft: Draft, reports: dict[int, Report]) -> bool:
+    """Of ranks that have never reported a step: whether they certainly make none yet."""
+    if any(report.progress.phase == RESTORES for report in reports.values()):
+        return True
+    if any(report.clock.spoke_at is not None for report in reports.values()):
+        return False
+    started = [report.clock.started_at or report.clock.formed_at for report in reports.values()]
+    last = max((at for at in started if at is not None), default=None)
+    # By the pod's clock, which may be off by anything: who started in the future is not waited for.
+    if last is None or abs(draft.now - last) >= FIRST_WORD:
+        return False
+    draft.wake(last + FIRST_WORD)
+    return True
 
 
 def _all_placed(draft: Draft) -> bool:

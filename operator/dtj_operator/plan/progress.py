@@ -13,7 +13,7 @@ from .draft import Draft
 from .ends import ended, ended_well
 
 EVERY = 5.0
-"""Least seconds between two writes of figures alone."""
+"""Least seconds between two writes of figures alone; `metrics.interval` may say more."""
 
 
 def note_figures(draft: Draft) -> None:

@@ -21,9 +21,11 @@ from .failure_policy import verdict
 from .lifecycle import after_the_end, fail, selector, succeed
 from .losses import count_losses
 from .meeting import meet
+from .misfit import in_force
 from .phase import decide_phase
 from .progress import EVERY, note_figures
 from .recovery import note_recovered
+from .refusing import replace_refusing
 from .rendezvous import meet_again
 from .rounds import count_rounds
 from .straggler import note_straggler
@@ -44,7 +46,7 @@ def plan(view: JobView) -> Plan:
         return Plan(view.status)
     if view.spec is None:
         return say_unreadable(view)
-    draft = Draft(view, view.spec)
+    draft = Draft(view, in_force(view.spec, view.status))
     _steer(draft)
     draft.set(observed_generation=view.generation, selector=selector(view.uid))
     return _as_plan(draft)
@@ -82,6 +84,7 @@ def _steer(draft: Draft) -> None:
     if not admit(draft):
         return
     meet_again(draft)
+    replace_refusing(draft)
     resize(draft)
     if taken_names(draft):
         draft.wake(draft.now + TAKEN_RETRY)
@@ -100,7 +103,7 @@ def _as_plan(draft: Draft) -> Plan:
     stored, status, now = draft.view.status, draft.status, draft.now
     changed = status != stored and not draft.quiet
     urgent = changed and _without_figures(status) != _without_figures(stored)
-    due = (stored.updated_at or 0.0) + EVERY
+    due = (stored.updated_at or 0.0) + max(EVERY, draft.spec.metrics.interval)
     write = urgent or (changed and now >= due)
     if write:
         status = status.model_copy(update={"updated_at": Timestamp(now)})

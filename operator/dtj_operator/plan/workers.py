@@ -68,6 +68,8 @@ def _why_used(draft: Draft, pod: PodView) -> str:
         return f"its end is counted ({end.cause})"
     if ended(pod):
         return "it has ended and is needed again"
+    if pod.uid in draft.view.refusing:
+        return "it refuses the job's key"
     if pod.component == Component.WORKER and pod.index in draft.wanted:
         return "a rule of failurePolicy replaces it"
     return "its members cannot reach it" if pod.component == Component.STORE else "it was scaled away"

@@ -55,13 +55,16 @@ def policy(view: JobView, site: Site) -> Manifest:
 
 
 def key(view: JobView) -> Manifest:
-    """The Secret with which control messages are signed. Its data is random, so the caller adds it."""
+    """The Secret with which control messages are signed. Its data is random, so the caller adds it.
+
+    It is not immutable: a kubelet keeps such a Secret for as long as any pod of its node uses the name, so that a pod
+    made after the Secret was made anew would read the old one.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata(view, names.key_name(view.name)),
         "type": "Opaque",
-        "immutable": True,
     }
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dtj_operator.observe.view import JobView
 from dtj_operator.plan.value import Plan
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 600.0
+"""Seconds after which the same error is logged once more."""
 
 
 class RecordError(Exception):
@@ -36,23 +45,41 @@ def plan_as_data(plan: Plan) -> dict[str, Any]:
 class Recorder:
     """Writes records into one folder, which is made if need be.
 
+    Args:
+        folder: where they go.
+        clock: seconds that only grow.
+
     Raises:
         RecordError: the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
+        self._clock = clock
+        self._said: dict[int | None, float] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(f"--record {folder}: {error.strerror}; name a folder that can be written to") from error
 
-    def __call__(self, view: JobView, plan: Plan) -> Path:
-        """Write one record."""
+    def __call__(self, view: JobView, plan: Plan) -> Path | None:
+        """Write one record; None: the disk did not take it, which is logged and keeps nobody from acting."""
         file = self._folder / f"{view.namespace}.{view.name}.{view.now:.3f}.json"
         text = json.dumps({"view": json.loads(view.to_json()), "plan": plan_as_data(plan)}, indent=1)
-        file.write_text(text + "\n")
+        try:
+            file.write_text(text + "\n")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+            self._say(error)
+            return None
         return file
+
+    def _say(self, error: OSError) -> None:
+        last = self._said.get(error.errno)
+        if last is None or self._clock() - last >= AGAIN:
+            self._said[error.errno] = self._clock()
+            logger.warning("--record %s: %s; reconciles go on without a record", self._folder, error.strerror or error)
 
 
 def read_record(file: Path) -> tuple[JobView, dict[str, Any]]:

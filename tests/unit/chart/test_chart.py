@@ -208,6 +208,26 @@ def test_rights_name_what_the_operator_touches_and_nothing_else(chart: helm_pyth
     assert not [rule for rule in rules if "*" in "".join(rule)]
 
 
+def test_what_the_operator_deletes_it_may_delete_and_nothing_else(chart: helm_python.Chart) -> None:
+    deleted = {what for _, what, verb in _rules(_render(chart, {})) if verb == "delete"}
+    assert deleted == {
+        f"{each.group}/{each.plural}" for each in (resources.JOBS, resources.PODS, resources.NETWORK_POLICIES)
+    }
+
+
+def test_the_security_page_names_the_rights_that_the_chart_gives(chart: helm_python.Chart) -> None:
+    given: dict[str, set[str]] = {}
+    for _, what, verb in _rules(_render(chart, {})):
+        given.setdefault(what.partition("/")[2], set()).add(verb)
+    page = (REPOSITORY / "docs" / "security.md").read_text().partition("## What the operator may do")[2]
+    told: dict[str, set[str]] = {}
+    for left, right in re.findall(r"^\| ([^|]+) \| ([a-z, ]+) \|", page, re.M):
+        for resource in left.replace("`", "").split(", "):
+            told[resource] = set(right.split(", "))
+    assert told.pop("resource") == {"verbs"}
+    assert told == given
+
+
 def test_one_namespace_needs_no_rights_in_others(chart: helm_python.Chart) -> None:
     objects = _render(chart, {"watchNamespace": "ml"})
     assert {(what, verb) for kind, what, verb in _rules(objects) if kind == "ClusterRole"} == {

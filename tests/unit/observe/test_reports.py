@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
 from dtj_api.wire import Meet, Progress, Report, encode, verify
-from dtj_operator.act.control import Address, Control, ControlError
+from dtj_operator.act.control import Address, Control, ControlError, KeyRefusedError
 from dtj_operator.observe.reports import Reports
 
 REPORT = Report("pod-1", 0, "training", 1, 1, 2, 0, progress=Progress(step=1))
@@ -127,6 +128,28 @@ async def test_an_answer_that_cannot_be_read_is_no_report_and_ends_nothing(repor
     await change(reports)
 
 
+@pytest.mark.parametrize("what", BAD)
+async def test_an_answer_that_cannot_be_read_is_said_once_a_pod(reports, launcher, caplog, what):
+    launcher.body = BAD[what]
+    with caplog.at_level(logging.WARNING):
+        reports.follow("pod-1", "127.0.0.1")
+        await launcher.was_asked(4)
+        (said,) = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+        assert "pod-1" in said
+        assert what != "too long" or "longer than 65536 bytes" in said
+        reports.forget("pod-1")
+        reports.follow("pod-1", "127.0.0.1")
+        await launcher.was_asked(launcher.asked + 3)
+    assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 2
+
+
+async def test_a_pod_that_does_not_answer_is_no_warning(reports, launcher, caplog):
+    await launcher.close()
+    with caplog.at_level(logging.DEBUG):
+        await reports._fetch("pod-1", "127.0.0.1")
+    assert [each.levelno for each in caplog.records if each.name == "dtj_operator.observe.reports"] == [logging.DEBUG]
+
+
 async def test_a_launcher_that_does_not_answer_is_remembered_until_it_does(reports, launcher):
     reports.accept("pod-1", REPORT)
     assert reports.unanswered(["pod-1"]) == {}
@@ -183,6 +206,16 @@ async def test_a_refused_message_names_the_pod_and_the_reason(launcher):
     control = Control(port=launcher.port)
     with pytest.raises(ControlError, match=r"/v1/meet to p at 127.0.0.1.*403.*lower incarnation"):
         await control.send(Address("p", "pod-1", "127.0.0.1"), Meet(1, 1, 1, "x"), b"key")
+    await control.close()
+
+
+async def test_a_signature_that_is_refused_is_told_from_a_message_that_is(launcher):
+    control = Control(port=launcher.port)
+    for status, refused in ((403, True), (409, False)):
+        launcher.status, launcher.body = status, b"no"
+        with pytest.raises(ControlError) as raised:
+            await control.send(Address("p", "pod-1", "127.0.0.1"), Meet(1, 1, 1, "x"), b"key")
+        assert isinstance(raised.value, KeyRefusedError) is refused
     await control.close()
 
 

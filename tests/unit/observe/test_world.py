@@ -13,6 +13,7 @@ from dtj_api import names
 from dtj_operator.kube.resources import JOBS, NODES, PODS
 from dtj_operator.observe.view import NodeView
 from dtj_operator.observe.world import World
+from dtj_trainer.launch.launcher import LINGER
 
 KEY = ("default", "ner")
 READY = {"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
@@ -80,3 +81,17 @@ async def test_what_was_noticed_goes_with_the_last_pod(seen):
     seen.now = 300.0
     await seen.after(lambda: seen.kube.put(PODS, seen.pod))
     assert await seen.nodes() == (NodeView("n", ready=False, not_ready_since=300.0),)
+
+
+@pytest.mark.parametrize(
+    ("interval", "phase", "expected"),
+    [("1s", "Running", 1.0), ("5s", "Running", 5.0), ("1h", "Running", 5.0), ("1h", "Recovering", 1.0)],
+)
+async def test_a_launcher_that_ends_is_asked_before_it_gives_up_waiting_for_that(seen, interval, phase, expected):
+    def change(job):
+        job["spec"]["metrics"] = {"interval": interval}
+        job["status"] = {"phase": phase}
+
+    await seen.after(lambda: seen.kube.edit(JOBS, "ner", change))
+    assert seen.world._report_interval(seen.pod["metadata"]["uid"]) == expected
+    assert expected < LINGER

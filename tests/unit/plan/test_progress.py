@@ -43,6 +43,21 @@ def test_progress_is_written_at_most_every_5_seconds(after: float, write: bool, 
     assert (made.write, made.urgent, made.requeue_after) == (write, False, wait)
 
 
+@pytest.mark.parametrize(("interval", "after", "write"), [("1s", 4.9, False), ("1s", 5.0, True), ("1m", 59, False)])
+def test_the_spec_makes_writes_of_progress_rarer_only(interval: str, after: float, write: bool) -> None:
+    job = _settled().spec(metrics={"interval": interval}).says(0, progress=Progress(step=11, updated_at=NOW + after))
+    made = plan(job.view(NOW + after))
+    assert made.write is write
+    assert made.requeue_after == (
+        None if write else pytest.approx(max(5.0, 60.0 * (interval == "1m")) - after, abs=0.01)
+    )
+
+
+def test_a_transition_does_not_wait_for_the_interval_of_the_metrics() -> None:
+    made = plan(_settled().spec(metrics={"interval": "1h"}).end(1, 1).view(NOW + 0.5))
+    assert (made.write, made.urgent) == (True, True)
+
+
 def test_nothing_new_is_not_written_and_not_waited_for() -> None:
     made = plan(_settled().view(NOW + 3600))
     assert (made.write, made.actions, made.events, made.requeue_after) == (False, (), (), None)

@@ -18,6 +18,7 @@ from dtj_operator.plan import (
     CreateStore,
     CreateWorker,
     DeletePod,
+    DeletePolicy,
     DryRunWorker,
     SendMeet,
     plan,
@@ -141,6 +142,13 @@ def test_a_claim_is_made_from_its_template_only() -> None:
 def test_an_open_network_gets_no_policy() -> None:
     made = plan(a_job().spec(network={"policy": "Open"}).admitted().view())
     assert CreatePolicy not in kinds(made)
+
+
+def test_a_network_that_is_open_now_loses_the_policy_that_the_job_had() -> None:
+    there = Children(service=True, key=True, policy=True, policy_uid="policy-1")
+    job = a_job().replicas(2).running().fields(children=there)
+    assert plan(job.view()).actions == ()
+    assert plan(job.spec(network={"policy": "Open"}).view()).actions == (DeletePolicy("ner-workers", "policy-1"),)
 
 
 def test_a_child_that_somebody_deleted_is_made_again() -> None:
