@@ -5,6 +5,7 @@ It keeps books of its own, so that a test compares what the status says with wha
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,6 +67,8 @@ class World:
         self.version = 1
         self.pods: dict[str, PodView] = {}
         self.launchers: dict[str, Launcher] = {}
+        self.went_through: Counter[tuple[int, int]] = Counter()
+        """Incarnation and round to pods that were through with it and have gone."""
         self.nodes: dict[str, NodeView] = {}
         self.children: set[type[Action]] = set()
         self.dry_run: DryRun | None = None
@@ -256,7 +259,8 @@ class World:
                 for each in self.launchers.values()
                 if (each.incarnation, each.round) == group and each.state == LauncherState.DONE
             ]
-            if meet is None or len([uid for uid in uids if self._runs(uid)]) + len(through) < meet.max_nodes:
+            there = len([uid for uid in uids if self._runs(uid)]) + len(through) + self.went_through[group]
+            if meet is None or there < meet.max_nodes:
                 continue
             self.step += 1
             if self.step >= self.steps:
@@ -310,7 +314,9 @@ class World:
     def vanish(self, uid: str) -> None:
         """The object of a pod goes, and its process with it."""
         self.pods.pop(uid, None)
-        self.launchers.pop(uid, None)
+        launcher = self.launchers.pop(uid, None)
+        if launcher is not None and launcher.state == LauncherState.DONE:
+            self.went_through[launcher.incarnation, launcher.round] += 1
 
     def _report(self, uid: str) -> Report:
         each = self.launchers[uid]

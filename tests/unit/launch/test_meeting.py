@@ -145,6 +145,17 @@ def test_a_member_that_falls_silent_is_left_behind(store):
     assert (round.number, len(round.members)) == (2, 1)
 
 
+def test_a_member_that_was_through_may_fall_silent(store):
+    held = Held(store, 2, 2, heartbeat=0.05, heartbeat_misses=3)
+    busy, through = held.meeting(0), held.meeting(1)
+    held.join(busy, through)
+    assert not through.all_done(first_time=True)
+    for _ in range(100):
+        assert not busy.superseded(), "its pod may go: nobody waits for it"
+        time.sleep(0.02)
+    assert busy.all_done(first_time=True)
+
+
 def test_members_that_beat_are_not_left_behind(store):
     held = Held(store, 2, 2, heartbeat=0.05, heartbeat_misses=3)
     meetings = [held.meeting(0), held.meeting(1)]

@@ -8,7 +8,7 @@ of all failures in a round only the first one counts, and everybody else ends it
     round/<r>/opened      why: JSON of a Failure, or empty
     round/<r>/joined      how many have asked to join; member/<slot> is what they said
     round/<r>/formed      the members, sorted by pod name: the group rank is the place in this list
-    round/<r>/done        how many members' ranks have all exited 0
+    round/<r>/done        how many members' ranks have all exited 0; through/<place> is there for each of them
     beat/<node>           a counter that each member raises; its neighbour watches it
     closed                the job is done
 """
@@ -138,7 +138,7 @@ class Meeting(RendezvousHandler):
         assert self.round is not None
         if self.link.exists(f"round/{self.round.number + 1}/opened"):
             return True
-        if self._beats.neighbour_is_dead(self.link):
+        if self._beats.neighbour_is_dead(self.link) and not self._neighbour_is_through():
             self.open_next(self.round.number, "")
             return True
         return False
@@ -163,6 +163,8 @@ class Meeting(RendezvousHandler):
             first_time: ours have just done so.
         """
         assert self.round is not None
+        if first_time:
+            self.link.set(f"round/{self.round.number}/through/{self.round.place}", "1")
         count = self.link.add(f"round/{self.round.number}/done", 1 if first_time else 0)
         return count >= len(self.round.members)
 
@@ -184,6 +186,12 @@ class Meeting(RendezvousHandler):
         if self._link:
             self._link.close()
         return True
+
+    def _neighbour_is_through(self) -> bool:
+        """Nobody waits for one whose ranks have exited 0: its pod may have gone."""
+        assert self.round is not None
+        neighbour = (self.round.place + 1) % len(self.round.members)
+        return self.link.exists(f"round/{self.round.number}/through/{neighbour}")
 
     def _reach_store(self, deadline: float) -> None:
         wait = 0.2
