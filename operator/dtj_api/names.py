@@ -154,6 +154,7 @@ class Condition(StrEnum):
     TEMPLATE_CHANGED = "TemplateChanged"
     GRACE_TOO_SHORT = "GraceTooShort"
     STRAGGLER = "Straggler"
+    CHECKPOINT_DAMAGED = "CheckpointDamaged"
 
 
 class Reason(StrEnum):
@@ -202,6 +203,8 @@ class Reason(StrEnum):
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"
     SLOW_RANK = "SlowRank"
     EVEN_RANKS = "EvenRanks"
+    CHECKPOINT_DAMAGED = "CheckpointDamaged"
+    CHECKPOINT_WHOLE = "CheckpointWhole"
 
 
 class Cause(StrEnum):
@@ -304,6 +307,7 @@ class TrainMetric(StrEnum):
     MEMORY_BYTES = "dtj_train_memory_bytes"
     CHECKPOINT_STEP = "dtj_train_checkpoint_step"
     CHECKPOINT_SECONDS = "dtj_train_checkpoint_seconds"
+    CHECKPOINTS_DAMAGED = "dtj_train_checkpoints_damaged_total"
 
 
 class JobMetric(StrEnum):

@@ -169,7 +169,7 @@ class Report:
     group_rank: int
     """Rank of this pod in the round; 0 is the pod whose progress is the job's. -1 before the first round."""
     failures: tuple[Failure, ...] = ()
-    """The failures of the last rounds that this pod saw itself, oldest first, at most 20."""
+    """The failures of the last rounds that this pod saw, oldest first; of old ones perhaps without their texts."""
     progress: Progress = field(default_factory=Progress)
     last_save: str = ""
     """Id of the last `save` that was published."""
@@ -184,6 +184,8 @@ class Report:
     clock: Clock = field(default_factory=Clock)
     paces: tuple[Pace, ...] = ()
     """Of those ranks of this pod that have told enough in this round."""
+    damaged: tuple[str, ...] = ()
+    """The last checkpoints that this pod found damaged, as `<name>: <what is wrong>`, oldest first."""
 
 
 def encode(message: object) -> bytes:

@@ -15,9 +15,10 @@ costs nothing and works in any image; torch is used where the script has importe
 
 from typing import TYPE_CHECKING, Any
 
-from dtj.checkpoints import RestoreError, SaveError, checkpoint_dir, latest_checkpoint
+from dtj.checkpoints import SaveError, checkpoint_dir
 from dtj.places import work_dir
 from dtj.reporting import done, phase, report
+from dtj.restoring import RestoreError, latest_checkpoint
 from dtj.saving import should_save
 
 if TYPE_CHECKING:

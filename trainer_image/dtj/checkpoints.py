@@ -1,4 +1,4 @@
-"""Saving and finding checkpoints: published whole or not at all, and the same one for every rank.
+"""Saving checkpoints: published whole or not at all.
 
 A checkpoint is written to a folder of another name, made durable, and renamed when all ranks have written theirs. A
 rank that fails to write makes the save fail on all ranks, and the earlier checkpoints stand.
@@ -14,14 +14,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dtj.group import agree, from_rank_0, rank, require_group
-from dtj.lineage import STATE_FILE, Lineage, read_state, sync_folder, write_durably
+from dtj import manifest
+from dtj.group import agree, from_all, from_rank_0, rank, require_group, world_size
+from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
 from dtj.link import link
-from dtj.places import is_shared, number, work_dir
+from dtj.places import is_launched, is_shared, job_lineage, number, work_dir
 from dtj.reporting import phase, work
 from dtj.saving import requests
 from dtj_api.names import Env
@@ -34,10 +35,6 @@ BUG_FIRST = 3.0
 
 class SaveError(OSError):
     """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
-
-
-class RestoreError(OSError):
-    """The volume failed while the checkpoint to restore was chosen, which says nothing of the checkpoints."""
 
 
 @contextlib.contextmanager
@@ -70,57 +67,6 @@ def checkpoint_dir(step: int) -> Iterator[Path]:
     link.send({"type": "saved", "step": step, "seconds": took, "ids": ids, "digests": digests})
 
 
-def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | None:
-    """The checkpoint to restore, the same on every rank; None: begin anew.
-
-    A collective when torch.distributed is initialised. Only checkpoints of this job's own line are found: what a pod
-    that was given up still writes is never restored. Tokens and samples go on from what the checkpoint carried.
-    Without the launcher nothing is written.
-
-    Args:
-        is_valid: refuses a checkpoint that is damaged (called on rank 0 alone); the one before it is tried then.
-
-    Raises:
-        RestoreError: on every rank, when the volume failed.
-        RuntimeError: there are several ranks and no process group; a newer incarnation has begun; or all are damaged.
-    """
-    require_group("dtj.latest_checkpoint()")
-    if not is_shared():
-        return None
-    name = _choose(is_valid or (lambda _: True))
-    state = (read_state(Path(name)) or {}) if name is not None else {}
-    link.send({"type": "restored", "step": int(state.get("step", 0))})
-    if name is None:
-        return None
-    work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
-    work.done = {}
-    work.step = requests.last_step = int(state.get("step", 0))
-    return Path(name)
-
-
-def _choose(is_valid: Callable[[Path], bool]) -> str | None:
-    """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
-    path: Path | None = None
-    failure: Exception | None = None
-    if rank() == 0:
-        try:
-            lineage = _lineage(only_reads=not _is_launched())
-            path = lineage.begin(is_valid) if _is_launched() else lineage.find(is_valid)
-        except (OSError, ValueError, RuntimeError) as error:
-            failure = error
-    problem = f"{type(failure).__name__}: {failure}" if failure else ""
-    code = (failure.errno or 0) if isinstance(failure, OSError) else None
-    name, problem, code = from_rank_0((str(path) if path else None, problem, code))
-    if not problem:
-        return name
-    text = f"no checkpoint can be chosen in {work_dir()}: {problem}"
-    if code is None:
-        raise RuntimeError(text)
-    of_volume = RestoreError(text)
-    of_volume.errno = code or None
-    raise of_volume
-
-
 @contextlib.contextmanager
 def _published(step: int) -> Iterator[Path]:
     lineage: Lineage | None = None
@@ -128,8 +74,8 @@ def _published(step: int) -> Iterator[Path]:
     problem = ""
     if rank() == 0:
         try:
-            lineage = _lineage()
-            if not _is_launched():
+            lineage = job_lineage()
+            if not is_launched():
                 lineage.enter()
             folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
             folder.mkdir(parents=True)
@@ -152,11 +98,17 @@ def _published(step: int) -> Iterator[Path]:
             _sync_tree(path)
         except OSError as error:
             failure = error
+    sums: manifest.Sums = {}
+    try:
+        sums = manifest.sums_of(path, manifest.share_of(path, rank(), world_size())) if failure is None else {}
+    except OSError as error:
+        failure = error
     _agree_on(failure, step, path)
+    shares = from_all(sums)
     problem = ""
     if lineage is not None:
         try:
-            _publish(lineage, path, step)
+            _publish(lineage, path, step, {name: row for share in shares for name, row in share.items()})
         except OSError as error:
             problem = str(error)
     if problem := from_rank_0(problem):
@@ -179,9 +131,10 @@ def _agree_on(failure: Exception | None, step: int, draft: Path) -> None:
     raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
 
 
-def _publish(lineage: Lineage, draft: Path, step: int) -> None:
+def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> None:
+    write_durably(draft / manifest.FILE, manifest.to_json(sums))
     # The totals that belong to this step, for whoever goes on from here.
-    state: dict[str, Any] = {"step": step, "totals": work.totals(), "time": time.time()}
+    state: dict[str, Any] = {"step": step, "totals": work.totals(), "time": time.time(), "manifest": True}
     write_durably(draft / STATE_FILE, json.dumps(state).encode())
     sync_folder(draft)
     final = lineage.path(step)
@@ -235,16 +188,7 @@ def superseded() -> bool:
 
     What it would write at the end belongs to the newer one. Without a shared folder there is nobody to ask.
     """
-    return is_shared() and _lineage(only_reads=not _is_launched()).stale
-
-
-def _is_launched() -> bool:
-    """Whether a launcher has started this rank; only then are there incarnations to be told apart."""
-    return Env.INCARNATION in os.environ
-
-
-def _lineage(*, only_reads: bool = False) -> Lineage:
-    return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1), only_reads=only_reads)
+    return is_shared() and job_lineage(only_reads=not is_launched()).stale
 
 
 def _say(text: str) -> None:

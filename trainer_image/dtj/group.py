@@ -25,6 +25,12 @@ def rank() -> int:
     return int(dist.get_rank()) if dist else number("RANK", 0)
 
 
+def world_size() -> int:
+    """How many ranks agree with each other."""
+    dist = process_group()
+    return int(dist.get_world_size()) if dist else 1
+
+
 def require_group(what: str) -> None:
     """Refuse to act alone where others are meant to act too.
 
@@ -49,6 +55,16 @@ def agree(values: list[int]) -> list[int]:
     tensor = torch.tensor(values, dtype=torch.int64, device="cuda" if on_gpu else "cpu")
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return [int(value) for value in tensor.tolist()]
+
+
+def from_all(value: T) -> list[T]:
+    """The value of every rank, by rank; a collective."""
+    dist = process_group()
+    if dist is None or dist.get_world_size() == 1:
+        return [value]
+    values = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def from_rank_0(value: T) -> T:

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 STATE_FILE = "dtj.json"
+BAD = ".bad"
+"""Behind the name of a checkpoint that was found damaged."""
 _NAME = re.compile(r"step-(\d+)\.i(\d+)")
 
 
@@ -79,6 +81,8 @@ class Lineage:
         self.checkpoints = root / "checkpoints"
         self._lineage = root / "lineage"
         self.number = self._base(job, only_reads) + incarnation
+        self.torn: set[Path] = set()
+        """Checkpoints that were passed over because the library's own file is not in them."""
 
     def begin(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
         """Enter the incarnation, and find what to restore: the newest checkpoint on its chain.
@@ -118,6 +122,21 @@ class Lineage:
         if not self.stale and (before := self._before()) is not None:
             self._enter(next(self._restorable(before, lambda _: True), None))
 
+    @classmethod
+    def as_left(cls, root: Path) -> Lineage:
+        """As the newest incarnation sees it that has begun: for people, who write nothing."""
+        lineage = cls(root, "", 0, only_reads=True)
+        lineage.number = max(lineage._begun(), default=0)
+        return lineage
+
+    def on_line(self) -> list[Checkpoint]:
+        """What may be restored now, newest first.
+
+        Raises:
+            OSError: the volume failed.
+        """
+        return list(self._restorable(self._chain(self.number), lambda _: True))
+
     def path(self, step: int) -> Path:
         """Where this incarnation publishes a checkpoint of a step."""
         return self.checkpoints / Checkpoint(self.number, step).name
@@ -136,7 +155,11 @@ class Lineage:
         except OSError:
             return []  # What cannot be read now may be whole.
         kept = set(on_chain[: max(1, keep)])
-        return [self.checkpoints / c.name for c in self._all() if c not in kept and c.incarnation <= self.number]
+        gone = [c.name for c in self.published() if c not in kept and c.incarnation <= self.number]
+        # As long as a whole one of that age would be there, somebody may want to see what became of it.
+        oldest = min((c.step for c in kept), default=0)
+        gone += [c.name + BAD for c in self.published(BAD) if c.step < oldest and c.incarnation <= self.number]
+        return [self.checkpoints / name for name in gone]
 
     @property
     def stale(self) -> bool:
@@ -194,20 +217,24 @@ class Lineage:
         """The complete checkpoints on a chain, newest first."""
         for one in self._on(chain):
             path = self.checkpoints / one.name
-            if _is_complete(path, one.step) and is_valid(path):
+            if not _is_complete(path, one.step):
+                self.torn.add(path)
+            elif is_valid(path):
                 yield one
 
     def _on(self, chain: list[Link]) -> Iterator[Checkpoint]:
         """All that were published on a chain, newest first."""
-        there = sorted(self._all(), reverse=True)
+        there = sorted(self.published(), reverse=True)
         for link in chain:
             for one in there:
                 if one.incarnation == link.incarnation and (link.last_step is None or one.step <= link.last_step):
                     yield one
 
-    def _all(self) -> list[Checkpoint]:
+    def published(self, ending: str = "") -> list[Checkpoint]:
+        """All that have this behind their names, on the line or not."""
         with contextlib.suppress(FileNotFoundError):
-            named = (Checkpoint.parse(entry.name) for entry in self.checkpoints.iterdir())
+            entries = [entry.name for entry in self.checkpoints.iterdir() if entry.name.endswith(ending)]
+            named = (Checkpoint.parse(name.removesuffix(ending)) for name in entries)
             return [one for one in named if one]
         return []
 

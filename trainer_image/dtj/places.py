@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dtj.lineage import Lineage
 from dtj_api.names import Env
 
 OWN_FOLDER = "dtj-work"
@@ -22,6 +23,23 @@ def work_dir() -> Path:
 def is_shared() -> bool:
     """Whether all ranks see one `work_dir`: the job has a volume, or all of its ranks are in one pod."""
     return bool(os.environ.get(Env.WORK_DIR)) or number("GROUP_WORLD_SIZE", 1) == 1
+
+
+def is_launched() -> bool:
+    """Whether a launcher has started this rank; only then are there incarnations to be told apart."""
+    return Env.INCARNATION in os.environ
+
+
+def job_lineage(*, only_reads: bool = False) -> Lineage:
+    """The checkpoints that this process may see.
+
+    Args:
+        only_reads: see `Lineage`.
+
+    Raises:
+        OSError: the volume failed.
+    """
+    return Lineage(work_dir(), os.environ.get(Env.JOB_UID, ""), number(Env.INCARNATION, 1), only_reads=only_reads)
 
 
 def number(name: str, default: int) -> int:

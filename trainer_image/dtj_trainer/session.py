@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +9,7 @@ import torch.distributed as dist
 
 import dtj
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.checkpoint.state import TrainState, is_whole
-from dtj_trainer.checkpoint.sums import write_sums
+from dtj_trainer.checkpoint.state import TrainState
 from dtj_trainer.checkpoint.tensors import (
     Weights,
     copy_weights,
@@ -83,9 +80,8 @@ class Session:
         norm = parameter_norm(self.parallel)
         with dtj.phase("checkpoint"), dtj.checkpoint_dir(self.state.step) as directory:
             save_tensors(directory, self.parallel, self.optimizer, self.best)
-            write_sums(directory, self.world.rank)
             if self.world.rank == 0:
-                self.state.write(directory, norm, self.world.size)
+                self.state.write(directory, norm)
         self.saved = (self.state.step, self.state.evaluated_step)
 
     def evaluation_due(self) -> bool:
@@ -139,26 +135,10 @@ class Session:
 
     def _restore(self) -> None:
         with dtj.phase("restore"):
-            directory = _newest_whole()
+            directory = dtj.latest_checkpoint()
             if directory is None:
                 return
             self.state, norm = TrainState.read(directory, self._identity())
             self.best = load_tensors(directory, self.parallel, self.optimizer, best=self.state.early.best_step >= 0)
             verify_resume(directory, self.parallel, norm)
             self.saved = (self.state.step, self.state.evaluated_step)
-
-
-def _newest_whole() -> Path | None:
-    """The checkpoint to restore, the same on every rank; a torn one is passed over. None: there is none at all.
-
-    Raises:
-        RuntimeError: all are torn.
-    """
-
-    def check(found: Path) -> bool:
-        whole = is_whole(found)
-        if not whole:
-            print(f"dtj: {found} cannot be read; the checkpoint before it is tried", file=sys.stderr, flush=True)
-        return whole
-
-    return dtj.latest_checkpoint(check)

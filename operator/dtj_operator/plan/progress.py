@@ -90,7 +90,7 @@ def _checkpoint(old: CheckpointStatus, reports: Iterable[Report]) -> CheckpointS
     if not known:
         return old
     last = max(known, key=lambda each: (each.checkpoint_step or 0, each.checkpoint_at or 0.0))
-    return CheckpointStatus(last_step=last.checkpoint_step, last_time=_time(last.checkpoint_at))
+    return old.model_copy(update={"last_step": last.checkpoint_step, "last_time": _time(last.checkpoint_at)})
 
 
 def _time(at: float | None) -> Timestamp | None:

@@ -14,6 +14,7 @@ from .actions import Create
 from .admission import admit
 from .children import keep_children
 from .conditions import say_where_it_stands
+from .damage import note_damaged
 from .deadline import overdue
 from .draft import Draft
 from .elastic import resize, shrink_at_timeout
@@ -97,6 +98,7 @@ def _steer(draft: Draft) -> None:
     note_recovered(draft)
     say_where_it_stands(draft)
     note_straggler(draft)
+    note_damaged(draft)
 
 
 def _as_plan(draft: Draft) -> Plan:
@@ -129,7 +131,9 @@ def _without_figures(status: JobStatus) -> JobStatus:
             "progress": empty.progress,
             # Of a pod that leaves this is the last word: there may be nobody to ask again in a few seconds.
             "straggler": None,
-            "checkpoint": status.checkpoint if status.phase == Phase.SUSPENDED else empty.checkpoint,
+            "checkpoint": status.checkpoint
+            if status.phase == Phase.SUSPENDED
+            else empty.checkpoint.model_copy(update={"damaged": status.checkpoint.damaged}),
             "workers": WorkerCounts(desired=status.workers.desired),
             "pods": () if status.phase in (Phase.PENDING, Phase.STARTING) and not status.store.address else status.pods,
             "conditions": conditions,

@@ -41,3 +41,13 @@ def test_the_first_round_of_a_launcher_is_no_restart_and_each_later_one_is():
     for restarts in (0, 1, 2):
         board.begin_round()
         assert board.restarts == restarts
+
+
+def test_damaged_checkpoints_are_told_and_each_once():
+    board = a_board()
+    for number in (1, 1, 2, 3, 4, 5, 6, 6):
+        board.found_damaged(f"step-{number}.i1: " + "x" * 2000)
+    told = board.report().damaged
+    assert [text[:9] for text in told] == [f"step-{number}.i1" for number in (2, 3, 4, 5, 6)]
+    assert max(len(text) for text in told) == 1024
+    assert board.damaged_count == 6

@@ -6,15 +6,14 @@ import threading
 import pytest
 
 from dtj_api.names import TrainMetric
-from dtj_api.wire import Failure, Report
+from dtj_api.wire import Failure
 from dtj_trainer.launch.backoff import Backoff
+from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.logs import KEPT_ROUNDS, LogFile, Logs, Sink
 from dtj_trainer.launch.metrics import HELP, render
 from dtj_trainer.launch.stall import Timeout
 from dtj_trainer.launch.termination import describe_failure, write_termination
 from dtj_trainer.launch.training import Training
-
-REPORT = Report(pod_uid="u", index=0, state="training", incarnation=1, round=2, world_size=8, group_rank=0)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +36,15 @@ def test_rounds_that_end_soon_are_begun_ever_later(lengths, pauses):
     assert found == pauses
 
 
-def page(training: Training, job="ner") -> dict[str, str]:
-    lines = render(job, REPORT, 1, training.series()).decode().splitlines()
+def a_board(training: Training | None = None) -> Board:
+    board = Board("uid", 0, "fork", Timeout())
+    board.training = training or board.training
+    return board
+
+
+def page(board: Board | Training, job="ner") -> dict[str, str]:
+    board = board if isinstance(board, Board) else a_board(board)
+    lines = render(job, board).decode().splitlines()
     assert all(line.startswith(("# HELP dtj_train_", "# TYPE dtj_train_", "dtj_train_")) for line in lines)
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
@@ -59,9 +65,19 @@ def test_the_page_shows_what_ranks_report():
     assert found['dtj_train_step_seconds_bucket{job_name="ner",rank="4",le="0.5"}'] == "2"
     assert found['dtj_train_step_seconds_bucket{job_name="ner",rank="4",le="+Inf"}'] == "2"
     assert found['dtj_train_step_seconds_count{job_name="ner",rank="4"}'] == "2"
-    assert found['dtj_train_world_size{job_name="ner"}'] == "8"
-    assert found['dtj_train_restarts_total{job_name="ner"}'] == "1"
     assert training.progress().loss == 0.5
+
+
+def test_the_page_shows_what_the_launcher_knows_of_its_pod():
+    board = a_board()
+    board.set(0, world_size=8)
+    for _ in range(3):
+        board.begin_round()
+    board.found_damaged("step-20.i1: model is missing")
+    found = page(board)
+    assert found['dtj_train_world_size{job_name="ner"}'] == "8"
+    assert found['dtj_train_restarts_total{job_name="ner"}'] == "2"
+    assert found['dtj_train_checkpoints_damaged_total{job_name="ner"}'] == "1"
 
 
 def test_counters_never_go_back_and_the_jobs_totals_do():

@@ -12,6 +12,8 @@ from trainer_fixture import config_of
 from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
 
+from dtj import manifest
+
 pytestmark = pytest.mark.unit
 
 EVERY, CRASH, RESUMED = 20, 45, 40
@@ -80,6 +82,9 @@ def test_what_differs_is_refused_and_so_are_changed_weights(root: Path, tmp_path
     (newest,) = (tmp_path / "checkpoints").glob("step-14.*")
     state = json.loads((newest / "trainer.json").read_text())
     (newest / "trainer.json").write_text(json.dumps({**state, "parameterNorm": state["parameterNorm"] * 1.001}))
+    # As if ranks had read other weights from sound files.
+    sums = manifest.sums_of(newest, manifest.share_of(newest, 0, 1))
+    (newest / manifest.FILE).write_bytes(manifest.to_json(sums))
     with pytest.raises(AssertionError, match=r"DamagedTensorsError: .* the restored parameters have norm"):
         run(1, raw, tmp_path)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dtj_trainer.checkpoint.curve import Curve
-from dtj_trainer.checkpoint.sums import sums_fit
 
 FILE = "trainer.json"
 FORMAT = 2
@@ -20,20 +19,6 @@ FORMAT = 2
 
 class ResumeError(ValueError):
     """A checkpoint that this job must not go on from; the text says what differs and what to do."""
-
-
-def is_whole(directory: Path) -> bool:
-    """Whether a checkpoint is as it was written; a damaged one is passed over for the one before.
-
-    Raises:
-        OSError: the volume failed.
-    """
-    try:
-        body = json.loads((directory / FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    ranks = body.get("ranks") if isinstance(body, dict) else None
-    return isinstance(ranks, int) and sums_fit(directory, ranks)
 
 
 @dataclass
@@ -84,15 +69,14 @@ class TrainState:
     world_sizes: list[list[int]] = field(default_factory=list)
     """Pairs of (first step, ranks): each start of the job appends one."""
 
-    def write(self, directory: Path, parameter_norm: float, ranks: int) -> None:
+    def write(self, directory: Path, parameter_norm: float) -> None:
         """Write the file into a checkpoint that is being made.
 
         Args:
             directory: of the checkpoint.
             parameter_norm: of all parameters together.
-            ranks: that write it.
         """
-        body = {"format": FORMAT, "ranks": ranks, "parameterNorm": parameter_norm, **asdict(self)}
+        body = {"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}
         (directory / FILE).write_text(json.dumps(body, indent=1))
 
     @classmethod
@@ -119,6 +103,6 @@ class TrainState:
                     "checkpoint path"
                 )
         norm = float(body.pop("parameterNorm"))
-        del body["ranks"]
+        body.pop("ranks", None)
         body["early"], body["curve"] = EarlyStop(**body["early"]), Curve(**body["curve"])
         return cls(**body), norm

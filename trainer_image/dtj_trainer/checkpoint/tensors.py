@@ -7,11 +7,13 @@ hyper-parameters, which are the configuration's.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import FileSystemReader, state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -19,9 +21,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from dtj_trainer.checkpoint.sums import TENSORS
 from dtj_trainer.parallel.norm import global_norm
 from dtj_trainer.parallel.wrap import Parallel
+
+TENSORS = "tensors"
+"""Their folder in a checkpoint."""
+MODEL, BEST = "model", "best"
+"""Where the weights are in it: the last ones, and those of the best evaluation."""
 
 
 class DamagedTensorsError(Exception):
@@ -58,9 +64,33 @@ def load_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Opt
     optimizer_state = get_optimizer_state_dict(parallel.plain, optimizer)
     tree = _tree(parallel, optimizer, copy_weights(parallel) if best else None, optimizer_state)
     state_dict_loader.load(tree, checkpoint_id=directory / TENSORS)
-    set_model_state_dict(parallel.plain, tree["model"])
+    set_model_state_dict(parallel.plain, tree[MODEL])
     set_optimizer_state_dict(parallel.plain, optimizer, optimizer_state)
-    return tree.get("best")
+    return tree.get(BEST)
+
+
+def load_alone(directory: Path, which: str) -> Weights:
+    """Read weights without model and ranks; none where the checkpoint has no such.
+
+    Args:
+        directory: of the checkpoint.
+        which: MODEL or BEST.
+    """
+    folder = directory / TENSORS
+    if not (folder / ".metadata").exists():
+        return {}
+    stored = FileSystemReader(folder).read_metadata().state_dict_metadata
+    weights = {
+        name.removeprefix(f"{which}."): torch.empty(one.size, dtype=one.properties.dtype)
+        for name, one in stored.items()
+        if name.startswith(f"{which}.") and isinstance(one, TensorStorageMetadata)
+    }
+    if weights:
+        with warnings.catch_warnings():
+            # That there is no process group is what no_dist says.
+            warnings.simplefilter("ignore")
+            state_dict_loader.load({which: weights}, checkpoint_id=folder, no_dist=True)
+    return weights
 
 
 def verify_resume(directory: Path, parallel: Parallel, expected: float) -> None:
@@ -88,7 +118,7 @@ def _tree(
     optimizer_state: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     state = optimizer_state or get_optimizer_state_dict(parallel.plain, optimizer)
-    tree: dict[str, Any] = {"model": _weights(parallel), "optimizer": state["state"]}
+    tree: dict[str, Any] = {MODEL: _weights(parallel), "optimizer": state["state"]}
     if best is not None:
-        tree["best"] = best
+        tree[BEST] = best
     return tree

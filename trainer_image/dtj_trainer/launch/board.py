@@ -13,6 +13,7 @@ from dtj_trainer.launch.training import Training
 
 MAX_FAILURES = 64
 """Failures that a report tells, for an operator that was away: the last ones."""
+MAX_DAMAGED = 5
 TEXT_BYTES = 32 * 1024
 """Room for their texts. Beyond it the older ones are told without: they are counted all the same, and a report that is
 longer than `wire.MAX_BODY` would be read by nobody."""
@@ -31,6 +32,8 @@ class Board:
         self._meet: Meet | None = None
         self._failures: list[Failure] = []
         self._rounds = 0
+        self._damaged: list[str] = []
+        self._damaged_count = 0
         self._fields: dict[str, Any] = {
             "pod_uid": pod_uid,
             "index": index,
@@ -94,6 +97,21 @@ class Board:
         with self._lock:
             self._failures = _fitted([*self._failures, failure][-MAX_FAILURES:])
 
+    def found_damaged(self, text: str) -> None:
+        """A rank has passed over a damaged checkpoint."""
+        text = text[:1024]
+        with self._lock:
+            # Where none is whole each round finds the same ones.
+            if text not in self._damaged:
+                self._damaged = [*self._damaged, text][-MAX_DAMAGED:]
+                self._damaged_count += 1
+
+    @property
+    def damaged_count(self) -> int:
+        """Damaged checkpoints that ranks of this pod have told of."""
+        with self._lock:
+            return self._damaged_count
+
     def begin_round(self) -> None:
         """Ranks of this pod are started."""
         with self._lock:
@@ -122,6 +140,7 @@ class Board:
             return Report(
                 **{**self._fields, "state": str(self._fields["state"])},
                 failures=tuple(self._failures),
+                damaged=tuple(self._damaged),
                 progress=self.training.progress(),
                 reports=self.training.reports,
                 clock=self.training.clock(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dtj_api.names import TrainMetric
-from dtj_api.wire import Report
+from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.training import BUCKETS, Histogram, RankSeries
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,13 +28,19 @@ HELP = {
     TrainMetric.MEMORY_BYTES: "Resident memory of a rank, or of its GPU where it has one.",
     TrainMetric.CHECKPOINT_STEP: "Step of the last checkpoint that was published.",
     TrainMetric.CHECKPOINT_SECONDS: "Seconds that the last checkpoint took.",
+    TrainMetric.CHECKPOINTS_DAMAGED: "Checkpoints that were found damaged and passed over.",
 }
 
 
-def render(job: str, report: Report, restarts: int, ranks: dict[int, RankSeries]) -> bytes:
+def render(job: str, board: Board) -> bytes:
     """The page: all local ranks, by global rank."""
     lines: list[str] = []
-    of_pod: dict[TrainMetric, float] = {TrainMetric.WORLD_SIZE: report.world_size, TrainMetric.RESTARTS: restarts}
+    ranks = board.training.series()
+    of_pod: dict[TrainMetric, float] = {
+        TrainMetric.WORLD_SIZE: board.report().world_size,
+        TrainMetric.RESTARTS: board.restarts,
+        TrainMetric.CHECKPOINTS_DAMAGED: board.damaged_count,
+    }
     for metric in TrainMetric:
         samples = list(_samples(metric, job, of_pod, ranks))
         if samples:

@@ -132,6 +132,8 @@ class RankSocket:
             self._publish(local_rank, ids)
             facts = {"checkpoint_step": said.get("step"), "checkpoint_at": time.time()}
             self._board.training.take(local_rank, {**facts, "checkpoint_seconds": said.get("seconds")})
+        elif said.get("type") == "damaged":
+            self._board.found_damaged(f"{said.get('checkpoint')}: {said.get('why')}")
         else:
             self._board.training.take(local_rank, said)
 

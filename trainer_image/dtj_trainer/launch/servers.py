@@ -97,8 +97,7 @@ class Servers:
             self._seen.set()
             return Answer(HTTPStatus.OK, encode(self._board.report()))
         if request.path == "/metrics":
-            page = render(self._settings.job, self._board.report(), self._board.restarts, self._board.training.series())
-            return Answer(HTTPStatus.OK, page, CONTENT_TYPE)
+            return Answer(HTTPStatus.OK, render(self._settings.job, self._board), CONTENT_TYPE)
         if request.path == "/healthz":
             return Answer(HTTPStatus.OK, b"ok\n", "text/plain")
         return Answer(HTTPStatus.NOT_FOUND, b"", "text/plain")

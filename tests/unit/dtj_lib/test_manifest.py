@@ -1,0 +1,90 @@
+"""The files of a checkpoint are those that were written, or it is not restored."""
+
+import errno
+import json
+import pathlib
+
+import pytest
+
+from dtj import manifest
+
+FILES = ["model.pt", "tensors/.metadata", "tensors/__0_0.distcp", "tensors/__1_0.distcp", "tensors/__10_0.distcp"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """As eleven ranks write it: the names of one are the beginning of another's."""
+    (tmp_path / "tensors").mkdir()
+    for name in FILES:
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+    sums = {}
+    for rank in range(11):
+        sums |= manifest.sums_of(tmp_path, manifest.share_of(tmp_path, rank, 11))
+    (tmp_path / manifest.FILE).write_bytes(manifest.to_json(sums))
+    return tmp_path
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 11, 20])
+def test_what_is_as_it_was_written_is_whole_for_any_number_of_ranks(checkpoint, world):
+    assert [manifest.problems(checkpoint, rank, world) for rank in range(world)] == [[]] * world
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 11, 20])
+def test_each_file_is_summed_by_one_rank_and_by_the_one_that_wrote_it(checkpoint, world):
+    shares = [manifest.share_of(checkpoint, rank, world) for rank in range(world)]
+    assert sorted(name for share in shares for name in share) == sorted(FILES)
+    for writer in (0, 1, 10):
+        assert f"tensors/__{writer}_0.distcp" in shares[writer % world]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("cut", "{name} has {less} bytes, and {size} were written"),
+        ("longer", "{name} has {more} bytes, and {size} were written"),
+        ("flipped", "{name} has other content than was written"),
+        ("lost", "{name} is missing"),
+    ],
+)
+def test_what_is_not_is_named(checkpoint, name, damage, problem):
+    path = checkpoint / name
+    content = path.read_bytes()
+    half = len(content) // 2
+    flipped = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    changed = {"cut": content[:-1], "longer": content + b"x", "flipped": flipped}
+    path.unlink() if damage == "lost" else path.write_bytes(changed[damage])
+    found = [problem for rank in range(3) for problem in manifest.problems(checkpoint, rank, 3)]
+    size = len(content)
+    assert found == [problem.format(name=name, size=size, less=size - 1, more=size + 1)]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": {"a": 3}}', '{"files": {"a": [1]}}', "\x00" * 10])
+def test_a_manifest_that_cannot_be_read_is_a_problem(checkpoint, content):
+    (checkpoint / manifest.FILE).write_text(content)
+    assert manifest.problems(checkpoint) == ["manifest.json cannot be read"]
+
+
+def test_a_manifest_of_a_later_version_is_one_too(checkpoint):
+    body = json.loads((checkpoint / manifest.FILE).read_text()) | {"algorithm": "sha4096"}
+    (checkpoint / manifest.FILE).write_text(json.dumps(body))
+    assert manifest.problems(checkpoint) == ["manifest.json is of a version that this one does not know"]
+
+
+def test_without_a_manifest_nothing_is_known(checkpoint):
+    (checkpoint / manifest.FILE).unlink()
+    assert manifest.problems(checkpoint) == []
+
+
+def test_a_file_that_came_later_is_no_damage(checkpoint):
+    (checkpoint / "notes").write_text("mine")
+    assert manifest.problems(checkpoint) == []
+
+
+def test_a_volume_that_fails_is_no_damage(checkpoint, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pathlib.Path, "open", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        manifest.problems(checkpoint)

@@ -1,0 +1,156 @@
+"""Finding the checkpoint to restore: whole, of this job's own line, and the same one for every rank.
+
+All ranks read the files once, each a share of them, and sum them against the manifest. A checkpoint that is damaged is
+told, and set aside as `<name>.bad` once another one has been found; the one before it is restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dtj import manifest
+from dtj.group import from_all, from_rank_0, rank, require_group, world_size
+from dtj.lineage import BAD, STATE_FILE, Lineage, read_state
+from dtj.link import link
+from dtj.places import is_launched, is_shared, job_lineage, work_dir
+from dtj.reporting import work
+from dtj.saving import requests
+
+_Said = tuple[str, str | None, str, int | None]
+"""From rank 0 to all: sum this checkpoint, or this one is chosen, with the problem and its errno where there is one."""
+_NOTHING: _Said = ("", None, "", None)
+_SHOWN = 3
+"""Files of a damaged checkpoint that are named."""
+
+
+class RestoreError(OSError):
+    """No checkpoint could be chosen because the volume failed: a restart may find it well again."""
+
+
+def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | None:
+    """The checkpoint to restore, the same on every rank; None: begin anew.
+
+    A collective when torch.distributed is initialised. Only checkpoints of this job's own line are found: what a pod
+    that was given up still writes is never restored. One with a file that is missing, cut short or changed is passed
+    over. Tokens and samples go on from what the checkpoint carried. Without the launcher nothing is written.
+
+    Args:
+        is_valid: refuses a checkpoint that is of no use to the script (called on rank 0 alone); the one before it is
+            tried then.
+
+    Raises:
+        RestoreError: on every rank, when the volume failed.
+        RuntimeError: there are several ranks and no process group; a newer incarnation has begun; or all are damaged.
+    """
+    require_group("dtj.latest_checkpoint()")
+    if not is_shared():
+        return None
+    name = _choose(is_valid or (lambda _: True))
+    state = (read_state(Path(name)) or {}) if name is not None else {}
+    link.send({"type": "restored", "step": int(state.get("step", 0))})
+    if name is None:
+        return None
+    work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
+    work.done = {}
+    work.step = requests.last_step = int(state.get("step", 0))
+    return Path(name)
+
+
+def _choose(is_valid: Callable[[Path], bool]) -> str | None:
+    """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
+    if rank() == 0:
+        said = from_rank_0(("chosen", *_chosen(is_valid)))
+    else:
+        said = from_rank_0(_NOTHING)
+        while said[0] == "sum":
+            from_all(_share_of_problems(Path(said[1] or "")))
+            said = from_rank_0(_NOTHING)
+    _, name, problem, code = said
+    if not problem:
+        return name
+    text = f"no checkpoint can be chosen in {work_dir()}: {problem}"
+    if code is None:
+        raise RuntimeError(text)
+    of_volume = RestoreError(text)
+    of_volume.errno = code or None
+    raise of_volume
+
+
+def _chosen(is_valid: Callable[[Path], bool]) -> tuple[str | None, str, int | None]:
+    """On rank 0: the path, or the problem, with its errno where the volume failed."""
+    try:
+        lineage = job_lineage(only_reads=not is_launched())
+        path = _look(lineage, _Judge(is_valid))
+    except (OSError, ValueError, RuntimeError) as error:
+        code = (error.errno or 0) if isinstance(error, OSError) else None
+        return None, f"{type(error).__name__}: {error}", code
+    return (str(path) if path else None), "", None
+
+
+def _look(lineage: Lineage, judge: _Judge) -> Path | None:
+    found: Path | None = None
+    try:
+        found = lineage.begin(judge) if is_launched() else lineage.find(judge)
+    finally:
+        damaged = judge.damaged | dict.fromkeys(lineage.torn, f"{STATE_FILE} is missing")
+        _tell(lineage, damaged, set_aside=found is not None)
+    return found
+
+
+class _Judge:
+    """Whether a checkpoint can be restored; each is read once."""
+
+    def __init__(self, is_valid: Callable[[Path], bool]) -> None:
+        self._is_valid = is_valid
+        self._known: dict[Path, bool] = {}
+        self.damaged: dict[Path, str] = {}
+        """What is wrong with it."""
+
+    def __call__(self, path: Path) -> bool:
+        if path not in self._known:
+            if wrong := _damage(path):
+                self.damaged[path] = wrong
+            self._known[path] = not wrong and self._is_valid(path)
+        return self._known[path]
+
+
+def _damage(path: Path) -> str:
+    """What all ranks together find wrong with a checkpoint, on rank 0; empty: nothing.
+
+    Raises:
+        OSError: the volume failed on one of them.
+    """
+    if (read_state(path) or {}).get("manifest") and not (path / manifest.FILE).exists():
+        return f"{manifest.FILE} is missing"
+    from_rank_0(("sum", str(path), "", None))
+    found: list[str] = []
+    for problems, code in from_all(_share_of_problems(path)):
+        if code is not None:
+            raise OSError(code, problems[0])
+        found += problems
+    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more
+
+
+def _share_of_problems(path: Path) -> tuple[list[str], int | None]:
+    """What is wrong with this rank's share; with an errno, why it could not be read."""
+    world = world_size()
+    try:
+        return manifest.problems(path, rank() if world > 1 else 0, world), None
+    except OSError as error:
+        return [f"rank {rank()}: {error.strerror or error}: {error.filename or path}"], error.errno or 0
+
+
+def _tell(lineage: Lineage, damaged: dict[Path, str], *, set_aside: bool) -> None:
+    """Say what is damaged. Where nothing else can be restored it stays where it is: the user decides."""
+    for path, wrong in damaged.items():
+        print(f"dtj: {path} is damaged and passed over: {wrong}", file=sys.stderr, flush=True)
+        link.send({"type": "damaged", "checkpoint": path.name, "why": wrong})
+        if set_aside and is_launched() and not lineage.stale:
+            # Somebody may have removed it, or the volume takes no change: it is passed over all the same.
+            with contextlib.suppress(OSError):
+                os.rename(path, f"{path}{BAD}")
