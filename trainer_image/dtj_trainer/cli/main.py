@@ -6,29 +6,68 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dtj_api.base import ManifestError
 from dtj_api.names import ExitCode
-from dtj_trainer.cli import run
+from dtj_trainer.cli import checkpoints, run
 from dtj_trainer.data.locate import NotFoundError
 from dtj_trainer.data.sentences import DataError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_CHECKPOINT = "PATH is a job's folder: <job>-<8 letters of its uid> on its volume, or the --out of `dtj run`."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code for the shell."""
     options = _parser().parse_args(argv)
+    as_json = getattr(options, "output", "") == "json"
     try:
-        return run.run(
-            options.file, options.workers, options.processes_per_worker, options.out, options.output == "json"
-        )
+        match options.command:
+            case "run":
+                return run.run(options.file, options.workers, options.processes_per_worker, options.out, as_json)
+            case "list":
+                return checkpoints.show(options.path, as_json)
+            case "verify":
+                return checkpoints.verify(options.path, as_json)
+            case _:
+                return checkpoints.export(options.path, options.file, options.best)
     except (ManifestError, DataError, NotFoundError) as error:
         print(f"dtj: {error}", file=sys.stderr)
         return int(ExitCode.BAD_CONFIG)
+    except OSError as error:
+        print(f"dtj: {error.filename or options.command}: {error.strerror or error}", file=sys.stderr)
+        return int(ExitCode.FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dtj", description="Train on this machine what a manifest describes.")
+    parser = argparse.ArgumentParser(prog="dtj", description="Train on this machine, and look after checkpoints.")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_run(commands)
+    checkpoint = commands.add_parser("checkpoint", help="look at checkpoints on a volume", description=_CHECKPOINT)
+    what = checkpoint.add_subparsers(dest="command", required=True)
+    listed = what.add_parser("list", help="all of them, newest first", description=f"List checkpoints. {_CHECKPOINT}")
+    listed.add_argument("path", type=Path, metavar="PATH", help="a job's folder")
+    _add_output(listed, "one object for each checkpoint")
+    verified = what.add_parser(
+        "verify", help="whether they are whole", description="Read all files and compare them with what was written."
+    )
+    verified.add_argument("path", type=Path, metavar="PATH", help="a checkpoint, or a job's folder for all in it")
+    _add_output(verified, "what is wrong with each checkpoint")
+    exported = what.add_parser(
+        "export",
+        help="the weights as one file",
+        description="Write the weights of a checkpoint of the built-in trainer as a safetensors file.",
+    )
+    exported.add_argument("path", type=Path, metavar="CHECKPOINT", help="the folder of one checkpoint")
+    exported.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    exported.add_argument("--best", action="store_true", help="those of the best evaluation")
+    return parser
+
+
+def _add_run(commands: Commands) -> None:
     here = commands.add_parser(
         "run",
         help="train a manifest's job without a cluster",
@@ -50,14 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for checkpoints, logs, report and model (default: dtj-runs/NAME)",
     )
-    here.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="json: one object on standard output at the end",
-    )
-    return parser
+    _add_output(here, "one object on standard output at the end")
+
+
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help=f"json: {what}")
 
 
 def _positive(text: str) -> int:
