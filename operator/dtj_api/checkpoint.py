@@ -40,22 +40,25 @@ class Volume(ApiModel):
         return self
 
 
-SOME_CADENCE = "needs steps, seconds or both"
+SOME_CADENCE = "needs steps, seconds or auto, or several of them"
 
 
 class Every(ApiModel):
     """How often a checkpoint is saved: at whichever comes first."""
 
-    model_config = with_rules(Rule("has(self.steps) || has(self.seconds)", SOME_CADENCE))
+    model_config = with_rules(Rule("has(self.steps) || has(self.seconds) || self.auto", SOME_CADENCE))
 
     steps: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Optimizer steps between two checkpoints."""
     seconds: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Seconds between two checkpoints."""
+    auto: bool = False
+    """Also as often as what a save costs and how often the job is interrupted make it worth (Young and Daly), between
+    30 s and an hour and for no more than 5 % of the time; `status.checkpoint.interval` says how often."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.steps is None and self.seconds is None:
+        if self.steps is None and self.seconds is None and not self.auto:
             raise ValueError(SOME_CADENCE)
         return self
 
@@ -79,6 +82,8 @@ class Checkpoint(ApiModel):
     every: Every = Every(seconds=600)
     keep: Annotated[int, Field(ge=1, le=1000)] = 3
     """Checkpoints kept; older ones are removed once a newer one is published."""
+    keep_every: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Steps: checkpoints of every multiple of it are kept too. Default: none."""
 
     def directory(self, name: str, uid: str) -> str:
         """The job's directory on the volume, relative to the volume's root."""

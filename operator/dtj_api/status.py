@@ -92,6 +92,8 @@ class CheckpointStatus(StatusModel):
 
     last_step: int | None = None
     last_time: Timestamp | None = None
+    interval: float | None = None
+    """Seconds between two, where `checkpoint.every.auto` finds them."""
     damaged: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=5)] = ()
     """The last ones that were found damaged and passed over, as `<name>: <what is wrong>`, oldest first."""
 

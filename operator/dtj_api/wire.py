@@ -117,6 +117,8 @@ class Progress:
     checkpoint_step: int | None = None
     checkpoint_at: float | None = None
     checkpoint_seconds: float | None = None
+    save_interval: float | None = None
+    """Seconds between two saves, where the ranks find them by themselves."""
     phase: str = ""
     """restore, train, evaluate, checkpoint or export; empty when the script does not say."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
+from dtj.cadence import history
 from dtj.group import agree, from_all, from_rank_0, rank, require_group, world_size
 from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
 from dtj.link import link
@@ -64,7 +65,10 @@ def checkpoint_dir(step: int) -> Iterator[Path]:
             _say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
     ids, digests = requests.published(step)
     took = time.monotonic() - began
+    history.saved(took)
     link.send({"type": "saved", "step": step, "seconds": took, "ids": ids, "digests": digests})
+    if number(Env.SAVE_EVERY_AUTO, 0):
+        link.send({"type": "cadence", "save_interval": history.interval()})
 
 
 @contextlib.contextmanager
@@ -135,6 +139,7 @@ def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> N
     write_durably(draft / manifest.FILE, manifest.to_json(sums))
     # The totals that belong to this step, for whoever goes on from here.
     state: dict[str, Any] = {"step": step, "totals": work.totals(), "time": time.time(), "manifest": True}
+    state["history"] = history.carried()
     write_durably(draft / STATE_FILE, json.dumps(state).encode())
     sync_folder(draft)
     final = lineage.path(step)
@@ -147,7 +152,7 @@ def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> N
     hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
     hint.write_text(final.name + "\n")
     hint.replace(final.parent / HINT)
-    for old in lineage.prune(number(Env.SAVE_KEEP, KEEP)):
+    for old in lineage.prune(number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)):
         _remove(old)
     if not lineage.stale:
         _remove_drafts(lineage.checkpoints)

@@ -141,8 +141,12 @@ class Lineage:
         """Where this incarnation publishes a checkpoint of a step."""
         return self.checkpoints / Checkpoint(self.number, step).name
 
-    def prune(self, keep: int) -> list[Path]:
+    def prune(self, keep: int, every: int = 0) -> list[Path]:
         """What to remove: all but the newest `keep` on the chain, and whatever is off the chain.
+
+        Args:
+            keep: at least 1.
+            every: those whose step is a multiple of it are kept too; 0: none.
 
         The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
         are not ours to judge. Once a newer incarnation has begun nothing is: it may stand on what looks old from here.
@@ -154,10 +158,11 @@ class Lineage:
             on_chain = list(self._restorable(chain, lambda _: True))
         except OSError:
             return []  # What cannot be read now may be whole.
-        kept = set(on_chain[: max(1, keep)])
+        newest = on_chain[: max(1, keep)]
+        kept = {*newest, *(c for c in on_chain if every and c.step % every == 0)}
         gone = [c.name for c in self.published() if c not in kept and c.incarnation <= self.number]
         # As long as a whole one of that age would be there, somebody may want to see what became of it.
-        oldest = min((c.step for c in kept), default=0)
+        oldest = min((c.step for c in newest), default=0)
         gone += [c.name + BAD for c in self.published(BAD) if c.step < oldest and c.incarnation <= self.number]
         return [self.checkpoints / name for name in gone]
 

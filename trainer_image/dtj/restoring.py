@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dtj import manifest
+from dtj.cadence import history
 from dtj.group import from_all, from_rank_0, rank, require_group, world_size
 from dtj.lineage import BAD, STATE_FILE, Lineage, read_state
 from dtj.link import link
@@ -56,6 +57,7 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
         return None
     work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
     work.done = {}
+    history.restore(state.get("history"))
     work.step = requests.last_step = int(state.get("step", 0))
     return Path(name)
 

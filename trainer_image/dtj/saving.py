@@ -6,6 +6,7 @@ import time
 import zlib
 from dataclasses import dataclass, field
 
+from dtj.cadence import history
 from dtj.group import agree, process_group
 from dtj.link import link
 from dtj.pace import pace
@@ -61,6 +62,8 @@ def _interval_passed() -> bool:
     if every and work.step - requests.last_step >= every:
         return True
     pause = seconds(Env.SAVE_EVERY_SECONDS)
+    if number(Env.SAVE_EVERY_AUTO, 0):
+        pause = min(pause or history.interval(), history.interval())
     # Clocks of ranks differ by a little: rank 0's decides.
     dist = process_group()
     leads = dist is None or dist.get_rank() == 0

@@ -90,7 +90,14 @@ def _checkpoint(old: CheckpointStatus, reports: Iterable[Report]) -> CheckpointS
     if not known:
         return old
     last = max(known, key=lambda each: (each.checkpoint_step or 0, each.checkpoint_at or 0.0))
-    return old.model_copy(update={"last_step": last.checkpoint_step, "last_time": _time(last.checkpoint_at)})
+    interval = finite(max((each.save_interval for each in known if each.save_interval is not None), default=None))
+    return old.model_copy(
+        update={
+            "last_step": last.checkpoint_step,
+            "last_time": _time(last.checkpoint_at),
+            "interval": old.interval if interval is None else float(round(interval)),
+        }
+    )
 
 
 def _time(at: float | None) -> Timestamp | None:

@@ -58,6 +58,7 @@ def _saving(spec: JobSpec) -> dict[str, str]:
         return {}
     every = spec.checkpoint.every
     values = {Env.SAVE_EVERY_STEPS: every.steps, Env.SAVE_EVERY_SECONDS: every.seconds}
+    values |= {Env.SAVE_EVERY_AUTO: 1 if every.auto else None, Env.SAVE_KEEP_EVERY: spec.checkpoint.keep_every}
     cadence: dict[str, str] = {name: str(value) for name, value in values.items() if value is not None}
     return {**cadence, Env.SAVE_KEEP: str(spec.checkpoint.keep)}
 

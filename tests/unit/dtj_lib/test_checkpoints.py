@@ -79,6 +79,14 @@ def test_only_the_newest_are_kept(alone, monkeypatch):
     assert names(alone) == ["LATEST", "step-3.i1", "step-4.i1"]
 
 
+def test_those_of_every_so_many_steps_are_kept_too(alone, monkeypatch):
+    monkeypatch.setenv("DTJ_SAVE_KEEP", "2")
+    monkeypatch.setenv("DTJ_SAVE_KEEP_EVERY", "10")
+    for step in (5, 10, 15, 20, 25, 28):
+        save(step)
+    assert names(alone) == ["LATEST", "step-10.i1", "step-20.i1", "step-25.i1", "step-28.i1"]
+
+
 def test_the_same_step_again_replaces_the_earlier_one(alone):
     save(3, "first")
     save(3, "second")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from plan_jobs import NOW, Job, a_job
 
@@ -125,3 +127,14 @@ def test_the_phase_of_pods_that_come_one_by_one_is_not_a_storm_of_writes() -> No
 def test_done_members_are_no_recovery() -> None:
     job = a_job().replicas(2).running().says(0, state=LauncherState.DONE)
     assert plan(job.view()).status.phase == Phase.RUNNING
+
+
+def test_the_interval_of_saves_that_the_ranks_found_is_shown() -> None:
+    progress = Progress(step=10, checkpoint_step=7, checkpoint_at=NOW - 3, save_interval=412.4)
+    job = (
+        a_job().replicas(2).running().says(0, progress=progress).says(1, progress=replace(progress, save_interval=None))
+    )
+    made = plan(job.view())
+    assert made.status.checkpoint.interval == 412.0
+    silent = plan(job.stored(made.status).says(0, progress=replace(progress, save_interval=None)).view())
+    assert silent.status.checkpoint.interval == 412.0

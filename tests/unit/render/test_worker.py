@@ -122,7 +122,8 @@ def test_how_long_a_step_may_take(hang: dict[str, str], value: str) -> None:
 
 
 def test_the_environment_of_the_launcher() -> None:
-    checkpoint = {"volume": {"claimName": "data"}, "every": {"steps": 50}, "keep": 2}
+    every = {"steps": 50, "auto": True}
+    checkpoint = {"volume": {"claimName": "data"}, "every": every, "keep": 2, "keepEvery": 1000}
     rendezvous = {"joinTimeout": "5m", "heartbeat": "1500ms", "heartbeatMisses": 4, "lastCall": "0s"}
     failures = {"backoff": {"initial": "2s", "max": "1m"}}
     job = a_job().spec(checkpoint=checkpoint, rendezvous=rendezvous, failurePolicy=failures)
@@ -147,7 +148,9 @@ def test_the_environment_of_the_launcher() -> None:
         Env.BACKOFF_MAX: "60",
         Env.GRACE_SECONDS: "300",
         Env.SAVE_EVERY_STEPS: "50",
+        Env.SAVE_EVERY_AUTO: "1",
         Env.SAVE_KEEP: "2",
+        Env.SAVE_KEEP_EVERY: "1000",
     }
 
 

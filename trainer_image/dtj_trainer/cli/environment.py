@@ -31,6 +31,8 @@ def environment(spec: JobSpec) -> dict[str, str]:
         every = {
             Env.SAVE_EVERY_STEPS: spec.checkpoint.every.steps,
             Env.SAVE_EVERY_SECONDS: spec.checkpoint.every.seconds,
+            Env.SAVE_EVERY_AUTO: 1 if spec.checkpoint.every.auto else None,
+            Env.SAVE_KEEP_EVERY: spec.checkpoint.keep_every,
         }
         values |= {name: str(value) for name, value in every.items() if value is not None}
         values[Env.SAVE_KEEP] = str(spec.checkpoint.keep)
