@@ -108,6 +108,8 @@ def test_a_suspended_job_keeps_its_checkpoint_and_goes_on_from_it(jobs: Jobs) ->
     jobs.wait_for_no_pods(name, 180)
     saved = jobs.job(name)["status"]["checkpoint"]["lastStep"]
     assert saved >= 150, "it was asked to save before its pods went"
+    lie = [int(path.name[5:].partition(".")[0]) for path in (jobs.work_dir(name) / "checkpoints").glob("step-*")]
+    assert saved == max(lie), "the status tells of the last one"
 
     jobs.patch(name, {"suspend": False})
     jobs.wait(name, "jsonpath={.status.phase}=Running", 180)

@@ -79,6 +79,9 @@ class LauncherReports:
     def follow(self, uid: str, ip: str) -> None:
         """See `Reports`."""
 
+    def hurry(self, uid: str) -> None:
+        """See `Reports`."""
+
     def stop(self, uid: str) -> None:
         """See `Reports`."""
 

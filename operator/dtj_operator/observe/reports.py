@@ -7,6 +7,7 @@ Each pod has one small task; a bound on those that fetch at once keeps a thousan
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -60,6 +61,7 @@ class Reports:
         self._unanswered: dict[str, float] = {}
         self._unreadable: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._now: dict[str, asyncio.Event] = {}
         self._session: aiohttp.ClientSession | None = None
 
     def of(self, uids: list[str]) -> dict[str, Reported]:
@@ -76,6 +78,11 @@ class Reports:
             task = asyncio.create_task(self._follow(uid, ip), name=f"reports of pod {uid}")
             self._tasks[uid] = task
             task.add_done_callback(lambda done: self._ended(uid, done))
+
+    def hurry(self, uid: str) -> None:
+        """Ask this pod at once, if it is asked at all, and then as often as is said now."""
+        if uid in self._now:
+            self._now[uid].set()
 
     def stop(self, uid: str) -> None:
         """Ask this pod no more, but keep what it said last: a pod that has ended still tells why."""
@@ -110,10 +117,13 @@ class Reports:
             await self._session.close()
 
     async def _follow(self, uid: str, ip: str) -> None:
+        now = self._now[uid] = asyncio.Event()
         while (interval := self._interval_of(uid)) is not None:
+            now.clear()
             async with self._slots:
                 await self._fetch(uid, ip)
-            await asyncio.sleep(interval * random.uniform(0.9, 1.0))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(now.wait(), interval * random.uniform(0.9, 1.0))
 
     async def _fetch(self, uid: str, ip: str) -> None:
         if self._session is None:
@@ -133,6 +143,7 @@ class Reports:
     def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(uid) is task:
             del self._tasks[uid]
+            self._now.pop(uid, None)
         if not task.cancelled() and (error := task.exception()):
             logger.error("reports of pod %s ended", uid, exc_info=error)
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 from dtj_api.wire import Save, Stop
 
@@ -47,6 +48,18 @@ def test_sigterm_saves_and_leaves_while_the_others_stay(start):
     assert stays.process.exit is None
     # It was no failure of anybody's.
     assert stays.report().failures == ()
+
+
+def test_whoever_looks_now_and_then_learns_of_the_save_of_a_pod_that_leaves(start):
+    job = start(1, "train.py", "1000000")
+    job.wait_step(3)
+    (worker,) = job.workers
+    job.signal(worker.process, signal.SIGTERM)
+    last = worker.report()
+    while worker.process.exit is None:
+        last = worker.report() or last
+        time.sleep(0.4)
+    assert [[last.progress.checkpoint_step]] == agreed_steps(job, 1)
 
 
 def test_stop_saves_when_it_is_told_to(start):

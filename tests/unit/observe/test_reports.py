@@ -164,6 +164,17 @@ async def test_a_launcher_that_does_not_answer_is_remembered_until_it_does(repor
     assert reports.unanswered(["pod-1"]) == {}
 
 
+async def test_a_pod_that_leaves_is_asked_at_once_and_soon_again(reports, launcher):
+    reports.intervals["pod-1"] = 3600
+    reports.follow("pod-1", "127.0.0.1")
+    await change(reports)
+    before = launcher.asked
+    reports.hurry("pod-2")
+    reports.intervals["pod-1"] = 0.01
+    reports.hurry("pod-1")
+    await launcher.was_asked(before + 3)
+
+
 async def test_a_job_that_is_done_is_asked_no_more(reports, launcher):
     reports.follow("pod-1", "127.0.0.1")
     await change(reports)

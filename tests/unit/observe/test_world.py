@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 import pytest
 from fake_kube import FakeKube
@@ -95,3 +96,18 @@ async def test_a_launcher_that_ends_is_asked_before_it_gives_up_waiting_for_that
     await seen.after(lambda: seen.kube.edit(JOBS, "ner", change))
     assert seen.world._report_interval(seen.pod["metadata"]["uid"]) == expected
     assert expected < LINGER
+
+
+async def test_a_pod_that_is_being_deleted_is_asked_at_once_and_often(seen, monkeypatch):
+    hurried = []
+    monkeypatch.setattr(seen.world.reports, "hurry", hurried.append)
+    uid = seen.pod["metadata"]["uid"]
+
+    for until in ("2026-01-01T00:02:00Z", "2026-01-01T00:01:00Z"):
+        at = {"deletionTimestamp": until}
+        change = functools.partial(
+            seen.kube.edit, PODS, seen.pod["metadata"]["name"], lambda pod, at=at: pod["metadata"].update(at)
+        )
+        await seen.after(change)
+    assert hurried == [uid]
+    assert seen.world._report_interval(uid) == 0.25

@@ -36,6 +36,8 @@ from dtj_trainer.launch.volume import VolumeCheck, VolumeNotSharedError
 
 LINGER = 10.0
 """Seconds for somebody to fetch the last report before the pod is gone."""
+LAST_WORD = 1.0
+"""The same for a pod that leaves, whose replacement waits for its name."""
 QUIT_PATIENCE = 30.0
 """Seconds for an incarnation to end: its ranks are killed in a fraction of that, but a hung volume holds a thread for
 ever."""
@@ -222,6 +224,9 @@ class Launcher:
             saved = self._servers.call(self._servers.ranks.saved(id), patience)
             self._logs.say("saved before leaving" if saved else "leaves without a save: the ranks could not make one")
         self._quit_agent()
+        if self._board.report().progress.checkpoint_step is not None:
+            # The save is the last that this pod has to tell, and the status is to tell it too.
+            self._servers.wait_until_shown(LAST_WORD)
         return ExitCode.DRAINED
 
     def _fail(self, error: str) -> ExitCode:
