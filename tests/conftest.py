@@ -18,6 +18,9 @@ import pytest
 from dtj_cluster import Cluster, ControlPlane, seed
 from dtj_cluster.state import state_home
 
+# Ranks that tests start without a launcher; see dtj_trainer.launch.resolver.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
+
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Path]:

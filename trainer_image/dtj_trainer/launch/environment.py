@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from dtj_api.names import Env
-from dtj_trainer.launch import stacks
+from dtj_trainer.launch import resolver, stacks
 from dtj_trainer.launch.rank import ERROR_FILE
 from dtj_trainer.launch.round import Round
 
@@ -54,6 +54,7 @@ def rank_environment(
         "TORCHELASTIC_USE_AGENT_STORE": "False",
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
+        "RES_OPTIONS": resolver.options(),
         ERROR_FILE: str(error_file),
         stacks.FILE: str(stack_file),
         Env.INCARNATION: str(incarnation),

@@ -41,6 +41,7 @@ def main() -> Never:
     # With it comes torch, before the fork, so that launcher and ranks share its memory.
     from dtj_trainer.launch.launcher import Launcher
     from dtj_trainer.launch.rank import run_rank
+    from dtj_trainer.launch.resolver import ask_no_name_server
     from dtj_trainer.launch.zygote import Start, fork_zygote
 
     users = [name.strip() for name in os.environ.get(PRELOAD_ENV, "").split(",") if name.strip()]
@@ -48,6 +49,8 @@ def main() -> Never:
     if isinstance(forked, Start):
         run_rank(forked)
     channel, zygote = forked
+    # Here alone: ranks are forked from the zygote, and their scripts may need names.
+    ask_no_name_server()
     signal.signal(signal.SIGCHLD, lambda *_: events.put(ChildEnded()))
     code = Launcher(settings, command, scratch, channel, events).run(zygote)
     sys.stdout.flush()

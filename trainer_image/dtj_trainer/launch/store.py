@@ -12,6 +12,7 @@ import threading
 from torch.distributed import TCPStore
 
 from dtj_api.names import STORE_PORT
+from dtj_trainer.launch.resolver import ask_no_name_server
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     # PID 1 has no default action for signals.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: ended.set())
+    ask_no_name_server()
     port = int(sys.argv[1]) if len(sys.argv) > 1 else STORE_PORT
     store = TCPStore("localhost", port, is_master=True, multi_tenant=True, wait_for_workers=False)
     print(f"dtj: the rendezvous store listens on port {store.port}", flush=True)
