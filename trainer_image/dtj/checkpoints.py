@@ -81,8 +81,11 @@ def _published(step: int) -> Iterator[Path]:
             lineage = job_lineage()
             if not is_launched():
                 lineage.enter()
+            lineage.checkpoints.mkdir(parents=True, exist_ok=True)
+            if not lineage.stale:
+                _remove_drafts(lineage.checkpoints)
             folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
-            folder.mkdir(parents=True)
+            folder.mkdir()
             draft = str(folder)
         except (OSError, ValueError) as error:
             problem = str(error)
@@ -154,8 +157,6 @@ def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> N
     hint.replace(final.parent / HINT)
     for old in lineage.prune(number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)):
         _remove(old)
-    if not lineage.stale:
-        _remove_drafts(lineage.checkpoints)
 
 
 def _remove(path: Path) -> None:
@@ -171,7 +172,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _remove_drafts(folder: Path) -> None:
-    """Remove what a killed rank left half written. One save runs at a time, and this one is over."""
+    """Remove what a killed rank left half written, before it fills the disk. One save runs at a time."""
     for entry in folder.iterdir():
         if entry.name.startswith((".draft-", ".gone-")):
             shutil.rmtree(entry, ignore_errors=True)

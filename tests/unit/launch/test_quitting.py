@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dtj_api.names import ExitCode
-from dtj_api.wire import Meet
+from dtj_api.wire import Meet, Progress
 from dtj_trainer.launch import launcher
 from dtj_trainer.launch.launcher import Launcher
 
@@ -25,7 +25,8 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Any:
     made._thread.start()
     made.said = []
     made._fail = lambda error: made.said.append(error) or ExitCode.FAILED
-    made._board = SimpleNamespace(report=lambda: SimpleNamespace(state="Training"), drain=lambda: None, incarnation=2)
+    report = SimpleNamespace(state="Training", progress=Progress())
+    made._board = SimpleNamespace(report=lambda: report, drain=lambda: None, incarnation=2)
     yield made
     held.set()
 
