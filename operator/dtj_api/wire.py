@@ -19,6 +19,8 @@ SIGNATURE_HEADER = "X-DTJ-Signature"
 POD_HEADER = "X-DTJ-Pod"
 MAX_BODY = 64 * 1024
 NO_RANK = -1
+OTHER_KEY = b"the signature is not that of this job's key for this pod"
+"""A launcher's answer, with status 403, to a message that was signed with another key than the one it holds."""
 
 T = TypeVar("T")
 
@@ -98,6 +100,8 @@ class Failure:
     """The ranks made no step for too long and were ended; `message` says for how long, and where their stacks are."""
     pod: str = ""
     """Name of the rank's pod, where the one that tells may be another."""
+    pod_uid: str = ""
+    """Its uid."""
 
 
 @dataclass(frozen=True)

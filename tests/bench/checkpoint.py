@@ -59,7 +59,7 @@ def measure(folder: pathlib.Path, parts: list[bytes], runs: int) -> None:
     for step in range(1, runs + 2):
         saves.append(timed(partial(save, step, parts)))
         made = max((folder / "checkpoints").glob("step-*"), key=lambda path: path.stat().st_mtime)
-        files = manifest.share_of(made, 0, 1)
+        files = manifest.files_in(made)
         sums.append(timed(partial(manifest.sums_of, made, files)))
         verifies.append(timed(partial(manifest.problems, made)))
         reads.append(timed(partial(read_raw, made)))

@@ -89,7 +89,7 @@ def test_no_damaged_checkpoint_is_restored_and_nothing_that_is_whole_is_lost(tmp
         if chance.random() < 0.25 and len(there) >= 2:
             victim = there[-1]
             damage = chance.choice(DAMAGE)
-            damage(victim / chance.choice(["dtj.json", "manifest.json", "part-0", "part-2"]), chance)
+            damage(victim / chance.choice(["dtj.json", "dtj-manifest.json", "part-0", "part-2"]), chance)
             said[damage.__name__] += 1
             known = int(there[-2].name[5:].partition(".")[0])
         drafts = [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".draft-")]

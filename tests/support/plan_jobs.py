@@ -98,6 +98,7 @@ def a_failure(round_: int = 1, *, incarnation: int = 1, rank: int = 0, **fields:
         step=fields.pop("step", None),
         hang=fields.pop("hang", False),
         pod=fields.pop("pod", ""),
+        pod_uid=fields.pop("pod_uid", ""),
     )
 
 

@@ -80,7 +80,7 @@ def _published(step: int) -> Iterator[Path]:
         try:
             lineage = job_lineage()
             if not is_launched():
-                lineage.enter()
+                lineage.enter(lambda path: not manifest.problems(path))
             lineage.checkpoints.mkdir(parents=True, exist_ok=True)
             if not lineage.stale:
                 _remove_drafts(lineage.checkpoints)
@@ -105,10 +105,18 @@ def _published(step: int) -> Iterator[Path]:
             _sync_tree(path)
         except OSError as error:
             failure = error
+    listed: list[str] = []
+    try:
+        listed = manifest.files_in(path)
+    except OSError as error:
+        failure = error
+    _agree_on(failure, step, path)
+    # Caches of folders differ between machines, but each rank sees what it wrote.
+    mine = manifest.deal(from_all(listed), rank() if world_size() > 1 else 0)
     sums: manifest.Sums = {}
     try:
-        sums = manifest.sums_of(path, manifest.share_of(path, rank(), world_size())) if failure is None else {}
-    except OSError as error:
+        sums = manifest.sums_of(path, mine)
+    except Exception as error:
         failure = error
     _agree_on(failure, step, path)
     shares = from_all(sums)

@@ -113,14 +113,17 @@ class Lineage:
         newest = self._newest([*self._chain(self.number), *(before or [])], is_valid)
         return self.checkpoints / newest.name if newest else None
 
-    def enter(self) -> None:
+    def enter(self, is_valid: Callable[[Path], bool] = lambda _: True) -> None:
         """Enter the incarnation for a first save, as whoever only called `find` has not.
+
+        Args:
+            is_valid: as for `begin`.
 
         Raises:
             OSError: the volume failed.
         """
         if not self.stale and (before := self._before()) is not None:
-            self._enter(next(self._restorable(before, lambda _: True), None))
+            self._enter(next(self._restorable(before, is_valid), None))
 
     @classmethod
     def as_left(cls, root: Path) -> Lineage:

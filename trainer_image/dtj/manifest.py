@@ -3,7 +3,7 @@
 torch reads a flipped bit as another weight and says nothing. So the ranks sum what they have written, beside each
 other, and sum it again before they restore it.
 
-    manifest.json    {"format": 1, "algorithm": "crc32", "files": {"model.pt": [<bytes>, "<hex>"], ...}}
+    dtj-manifest.json    {"format": 1, "algorithm": "crc32", "files": {"model.pt": [<bytes>, "<hex>"], ...}}
 
 Pure but for the file system. Standard library only.
 """
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-FILE = "manifest.json"
+FILE = "dtj-manifest.json"
 FORMAT = 1
 ALGORITHM = "crc32"
 Sums = dict[str, list[Any]]
@@ -29,16 +29,31 @@ _THREADS = 4
 _WRITER = re.compile(r"__(\d+)_")
 
 
-def share_of(folder: Path, rank: int, world: int) -> list[str]:
-    """The files of a checkpoint that one rank sums: those that it wrote, as far as their names tell.
+def files_in(folder: Path) -> list[str]:
+    """The files of a checkpoint as this machine sees them.
 
     Raises:
         OSError: the volume failed.
     """
-    files = sorted(
-        os.path.relpath(os.path.join(path, name), folder) for path, _, names in _walk(folder) for name in names
-    )
-    return _dealt([name for name in files if name != FILE], rank, world)
+    files = (os.path.relpath(os.path.join(path, name), folder) for path, _, names in _walk(folder) for name in names)
+    return sorted(name for name in files if name != FILE)
+
+
+def deal(listings: list[list[str]], rank: int) -> list[str]:
+    """The files that one rank sums: those that it wrote, as far as their names tell, and a share of the others.
+
+    Args:
+        listings: what each rank sees, by rank.
+        rank: of this process.
+    """
+    seen = [set(listing) for listing in listings]
+    mine = []
+    for place, name in enumerate(sorted(set().union(*seen))):
+        able = [each for each, files in enumerate(seen) if name in files]
+        writer = _writer(name)
+        if (writer if writer in able else able[place % len(able)]) == rank:
+            mine.append(name)
+    return mine
 
 
 def sums_of(folder: Path, files: Iterable[str]) -> Sums:

@@ -65,7 +65,13 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
 def _choose(is_valid: Callable[[Path], bool]) -> str | None:
     """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
     if rank() == 0:
-        said = from_rank_0(("chosen", *_chosen(is_valid)))
+        try:
+            chosen = _chosen(is_valid)
+        except Exception as bug:
+            # Of the script's own check. The others wait for a word.
+            from_rank_0(("chosen", None, f"{type(bug).__name__}: {bug}", None))
+            raise
+        said = from_rank_0(("chosen", *chosen))
     else:
         said = from_rank_0(_NOTHING)
         while said[0] == "sum":
@@ -145,6 +151,9 @@ def _share_of_problems(path: Path) -> tuple[list[str], int | None]:
         return manifest.problems(path, rank() if world > 1 else 0, world), None
     except OSError as error:
         return [f"rank {rank()}: {error.strerror or error}: {error.filename or path}"], error.errno or 0
+    except Exception as error:
+        # No thread, no memory: the others wait for an answer all the same.
+        return [f"rank {rank()}: {type(error).__name__}: {error}"], 0
 
 
 def _tell(lineage: Lineage, damaged: dict[Path, str], *, set_aside: bool) -> None:

@@ -63,9 +63,12 @@ class Control:
         try:
             async with self._session.post(f"http://{host}:{self._port}{path}", data=body, headers=headers) as response:
                 if response.status == HTTPStatus.FORBIDDEN:
-                    raise KeyRefusedError(
+                    said = (await response.content.read(200)).strip()
+                    # A proxy on the way, or another pod under the address, may answer 403 as well.
+                    kind = KeyRefusedError if said == wire.OTHER_KEY else ControlError
+                    raise kind(
                         f"{path} to {to.pod} at {to.ip}: status {HTTPStatus.FORBIDDEN.value}: "
-                        f"{(await response.content.read(200)).decode(errors='replace').strip()}"
+                        f"{said.decode(errors='replace')}"
                     )
                 return await read_report(response)
         except (aiohttp.ClientError, TimeoutError, wire.WireError) as error:

@@ -114,11 +114,11 @@ def pod_view(item: Object) -> PodView:
         ip=status.get("podIP") or "",
         node=(item.get("spec") or {}).get("nodeName") or "",
         ready=ready.get("status") == "True",
-        unready_since=_unready_since(ready, _main_state(status, component)),
+        unready_since=_unready_since(ready, _main(status, component)),
         unschedulable=_text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         waiting_reason=waiting.get("reason") or "",
         waiting_message=_text(waiting.get("message")),
-        terminated=_terminated(_main_state(status, component)),
+        terminated=_terminated(_main(status, component)),
         reason=status.get("reason") or "",
         message=_text(status.get("message")),
         disruption=(disrupted.get("reason") or "") if disrupted.get("status") == "True" else "",
@@ -150,25 +150,28 @@ def _waiting(status: Object) -> Object:
     return {}
 
 
-def _main_state(status: Object, component: str) -> Object:
+def _main(status: Object, component: str) -> Object:
     containers: list[Object] = status.get("containerStatuses") or []
     main = next((each for each in containers if each.get("name") == names.TRAINER_CONTAINER), None)
     if main is None and component == names.Component.STORE and containers:
         main = containers[0]
-    state: Object = (main or {}).get("state") or {}
-    return state
+    return main or {}
 
 
-def _unready_since(ready: Object, state: Object) -> float | None:
-    """A pod that starts is not ready from before its container runs; one that was ready became so later than that."""
-    changed, started = _time(ready.get("lastTransitionTime")), _time((state.get("running") or {}).get("startedAt"))
-    if ready.get("status") == "True" or changed is None or started is None:
+def _unready_since(ready: Object, main: Object) -> float | None:
+    """A pod that starts is not ready from before its container runs; one that was ready became so later than that.
+
+    A sidecar that is not ready says nothing of the launcher.
+    """
+    running: Object = (main.get("state") or {}).get("running") or {}
+    changed, started = _time(ready.get("lastTransitionTime")), _time(running.get("startedAt"))
+    if ready.get("status") == "True" or main.get("ready") or changed is None or started is None:
         return None
     return changed if changed > started else None
 
 
-def _terminated(state: Object) -> Terminated | None:
-    ended: Object | None = state.get("terminated")
+def _terminated(main: Object) -> Terminated | None:
+    ended: Object | None = (main.get("state") or {}).get("terminated")
     if not ended:
         return None
     return Terminated(

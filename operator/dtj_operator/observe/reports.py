@@ -86,6 +86,7 @@ class Reports:
 
     def stop(self, uid: str) -> None:
         """Ask this pod no more, but keep what it said last: a pod that has ended still tells why."""
+        self._now.pop(uid, None)
         task = self._tasks.pop(uid, None)
         if task:
             task.cancel()
@@ -133,7 +134,11 @@ class Reports:
             async with self._session.get(f"http://{host}:{self._port}/progress") as response:
                 self.accept(uid, await read_report(response))
         except (aiohttp.ClientError, TimeoutError, WireError) as error:
-            self._unanswered.setdefault(uid, self._clock())
+            if isinstance(error, WireError):
+                # Somebody did answer: whatever that is, it is not stopped.
+                self._unanswered.pop(uid, None)
+            else:
+                self._unanswered.setdefault(uid, self._clock())
             # A pod that comes or goes does not answer for a while; one whose answers cannot be read stays like that.
             new = isinstance(error, WireError) and uid not in self._unreadable
             logger.log(logging.WARNING if new else logging.DEBUG, "no report from pod %s at %s: %s", uid, ip, error)

@@ -32,6 +32,8 @@ UNSETTLED_INTERVAL = 1.0
 """Seconds between two fetches of a report while the job is not training: then every second counts."""
 LEAVING_INTERVAL = 0.25
 """Of a pod that is being deleted: it saves, and is gone a moment later."""
+LEAVING = 10.0
+"""Seconds for which it is asked that often: one that is stuck must not keep others waiting."""
 SETTLED_INTERVAL = 5.0
 """Most seconds between two fetches otherwise: a launcher that ends waits 10 s for somebody to fetch its last report."""
 
@@ -82,7 +84,7 @@ class World:
         self.lookups = Lookups(client)
         self._by_uid: dict[str, Key] = {}
         self._job_of_pod: dict[str, str] = {}
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, float] = {}
         self._on_node: dict[str, set[str]] = {}
         self._missing: dict[str, float] = {}
 
@@ -188,7 +190,7 @@ class World:
             self._left_node(change.old.node, change.uid)
         if change.new is None:
             self._job_of_pod.pop(change.uid, None)
-            self._leaving.discard(change.uid)
+            self._leaving.pop(change.uid, None)
             self.reports.forget(change.uid)
         else:
             self._job_of_pod[change.uid] = job
@@ -196,7 +198,7 @@ class World:
                 self._on_node.setdefault(pod.node, set()).add(change.uid)
             self._follow(pod)
             if going and change.uid not in self._leaving:
-                self._leaving.add(change.uid)
+                self._leaving[change.uid] = self.now()
                 self.reports.hurry(change.uid)
         if change.old != change.new:
             self._wake_uid(job)
@@ -244,7 +246,7 @@ class World:
         job = self._job_of(pod)
         if job is None or job.spec is None or job.status.done or job.managed_by != names.OPERATOR:
             return None
-        if pod in self._leaving:
+        if pod in self._leaving and self.now() < self._leaving[pod] + LEAVING:
             return LEAVING_INTERVAL
         longest = SETTLED_INTERVAL if job.status.phase == names.Phase.RUNNING else UNSETTLED_INTERVAL
         return min(float(job.spec.metrics.interval), longest)

@@ -12,7 +12,8 @@ KEPT = 5
 def note_damaged(draft: Draft) -> None:
     """Tell of each damaged checkpoint once, and that all is well again when a later one has been published."""
     known = draft.status.checkpoint.damaged
-    told = dict.fromkeys(text for index in draft.workers if (report := draft.report(index)) for text in report.damaged)
+    # Rank 0 finds them. Those of pods that had it before would come round again when more than are kept were told.
+    told = next((report.damaged for report in draft.reports().values() if report.group_rank == 0), ())
     new = [text for text in told if text not in known]
     if new:
         kept = (*known, *new)[-KEPT:]

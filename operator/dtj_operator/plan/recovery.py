@@ -62,7 +62,8 @@ def note_recovered(draft: Draft) -> None:
         return
     clocks = [report.clock for report in draft.reports().values()]
     if began.pod_failed:
-        note_failed_after(draft, _made(began, clocks))
+        # Nobody's word but that of those who were there: the status is seconds old.
+        note_failed_after(draft, _told(clocks))
     recovery = _recovery(began, clocks, draft.now)
     draft.set(
         interruption=None,
@@ -121,7 +122,12 @@ def _last(times: Iterable[float | None]) -> float | None:
 def _made(began: Interruption, clocks: list[Clock]) -> int | None:
     """The last step before the loss."""
     # Those who were there know better than the status, which is written every few seconds.
-    return max((clock.step_before for clock in clocks if clock.step_before is not None), default=began.step)
+    told = _told(clocks)
+    return began.step if told is None else told
+
+
+def _told(clocks: list[Clock]) -> int | None:
+    return max((clock.step_before for clock in clocks if clock.step_before is not None), default=None)
 
 
 def _redone(began: Interruption, clocks: list[Clock]) -> int | None:

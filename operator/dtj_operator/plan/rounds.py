@@ -114,7 +114,7 @@ def _pod_of(draft: Draft, index: int, failure: Failure) -> PodView | None:
         return None
     if not failure.pod:
         return draft.workers[index]
-    return next((pod for pod in draft.workers.values() if pod.name == failure.pod), None)
+    return next((pod for pod in draft.workers.values() if pod.uid == failure.pod_uid), None)
 
 
 def describe(pod: str, failure: Failure) -> str:

@@ -247,7 +247,7 @@ def test_a_rank_that_cannot_write_fails_the_save_on_all(start):
     files = [job.folder / f"found-{rank}" for rank in range(3)]
     job.wait("all ranks past their saves", lambda: all(file.exists() and file.read_text() for file in files))
     assert {file.read_text() for file in files} == {
-        "step-30.i1 ['dtj.json', 'manifest.json', 'part-0', 'part-1', 'part-2']"
+        "step-30.i1 ['dtj-manifest.json', 'dtj.json', 'part-0', 'part-1', 'part-2']"
     }
     told = [(job.folder / f"told-{rank}").read_text() for rank in range(3)]
     assert all(text.startswith("20: step 20: rank 1 could not write") for text in told)

@@ -66,9 +66,9 @@ DAMAGE = {
         "deep/optimizer has 999 bytes, and 1000 were written",
     ),
     "half deleted": (half_deleted, "deep/optimizer is missing; model is missing"),
-    "no manifest": (lambda path: (path / manifest.FILE).unlink(), "manifest.json is missing"),
+    "no manifest": (lambda path: (path / manifest.FILE).unlink(), "dtj-manifest.json is missing"),
     "no state": (lambda path: (path / "dtj.json").unlink(), "dtj.json is missing"),
-    "a torn manifest": (lambda path: (path / manifest.FILE).write_text("{"), "manifest.json cannot be read"),
+    "a torn manifest": (lambda path: (path / manifest.FILE).write_text("{"), "dtj-manifest.json cannot be read"),
 }
 
 
@@ -107,6 +107,27 @@ def test_one_that_only_the_script_refuses_is_not_called_damaged(job):
     assert dtj.latest_checkpoint(lambda path: "20" not in path.name) == job.checkpoint(10)
     assert job.names() == ["step-10.i1", "step-20.i1"]
     assert job.damaged() == []
+
+
+def test_a_bug_in_the_scripts_own_check_is_told_as_it_is(job):
+    with pytest.raises(KeyError, match="model"):
+        dtj.latest_checkpoint(lambda path: {}["model"])
+
+
+def test_without_a_launcher_the_next_save_goes_on_from_the_whole_one_and_not_from_the_damaged(job, monkeypatch):
+    monkeypatch.delenv("DTJ_INCARNATION")
+    (job.checkpoint(20) / "model").unlink()
+    assert dtj.latest_checkpoint() == job.checkpoint(10)
+    monkeypatch.setenv("DTJ_SAVE_KEEP", "2")
+    save(11)
+    assert job.names() == ["step-10.i1", "step-11.i2"]
+
+
+def test_a_file_of_the_scripts_own_may_be_called_a_manifest(job):
+    with dtj.checkpoint_dir(30) as path:
+        (path / "manifest.json").write_text("mine")
+    found = dtj.latest_checkpoint()
+    assert (found / "manifest.json").read_text() == "mine"
 
 
 def test_it_is_read_once_though_it_is_asked_for_twice(job, monkeypatch):

@@ -50,4 +50,7 @@ def test_damaged_checkpoints_are_told_and_each_once():
     told = board.report().damaged
     assert [text[:9] for text in told] == [f"step-{number}.i1" for number in (2, 3, 4, 5, 6)]
     assert max(len(text) for text in told) == 1024
+    for number in range(1, 7):
+        board.found_damaged(f"step-{number}.i1: " + "x" * 2000)
     assert board.damaged_count == 6
+    assert board.report().damaged == told

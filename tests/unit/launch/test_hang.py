@@ -4,15 +4,18 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from dtj_api.wire import NO_RANK
-from dtj_trainer.launch import hang
+from dtj_trainer.launch import agent, hang
+from dtj_trainer.launch.agent import LeaveError
 from dtj_trainer.launch.hang import FOREIGN, NO_LAUNCHER, gather_silent, hang_of, keep_stacks, take_stacks, tell_silent
 from dtj_trainer.launch.ranks import Rank
 from dtj_trainer.launch.round import Member, Round
 from dtj_trainer.launch.stall import Stall
+from dtj_trainer.launch.store_link import StoreLostError
 
 
 def stacks(job, place="1-1") -> dict[int, str]:
@@ -137,12 +140,29 @@ def test_whoever_found_the_hang_learns_what_the_others_saw():
 
 
 def test_a_launcher_that_does_not_tell_is_waited_for_a_moment_and_named(monkeypatch):
-    monkeypatch.setattr(hang, "PATIENCE", 0.1)
-    monkeypatch.setattr(hang, "TOGETHER", 0.1)
+    monkeypatch.setattr(hang, "ANSWERS", 0.1)
     store = Store()
     for place in (0, 2):
         tell_silent(store, a_round(place), {})
     assert gather_silent(store, a_round(), time.sleep) == {2: NO_LAUNCHER, 3: NO_LAUNCHER}
+
+
+@pytest.mark.parametrize("interruption", [LeaveError(), StoreLostError("the store is gone")])
+def test_a_hang_is_told_also_by_a_launcher_that_is_called_away_while_the_others_answer(monkeypatch, interruption):
+    def called_away(*_):
+        raise interruption
+
+    monkeypatch.setattr(agent, "gather_silent", called_away)
+    told = []
+    board = SimpleNamespace(training=SimpleNamespace(step=lambda: 7), fail=told.append)
+    one = agent.Agent.__new__(agent.Agent)
+    one._incarnation, one._stall = 1, Stall(60.0, "no step for 60 s")
+    one._tools = SimpleNamespace(board=board, on_failure=lambda *_: None)
+    one._meeting = SimpleNamespace(link=None, open_next=lambda *_: True)
+    one._take_stacks = lambda round: {3: "the process is stopped"}
+    with pytest.raises(type(interruption)):
+        one._end_hung(a_round())
+    assert [(failure.hang, failure.rank, failure.step) for failure in told] == [(True, 3, 7)]
 
 
 class Unharmed:

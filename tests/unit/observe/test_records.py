@@ -103,6 +103,12 @@ def test_a_pod_that_is_not_ready_any_more_is_told_from_one_that_starts(status, c
     assert (view.ready, view.unready_since) == (status == "True", unready_since)
 
 
+def test_a_sidecar_that_is_not_ready_does_not_make_the_trainer_so():
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:20Z"}
+    running = container(running={"startedAt": "2026-01-01T00:00:10Z"}) | {"ready": True}
+    assert pod_view(pod(status={"conditions": [ready], "containerStatuses": [running]})).unready_since is None
+
+
 def test_a_heartbeat_of_a_node_changes_nothing():
     def node(heartbeat):
         ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}

@@ -111,3 +111,5 @@ async def test_a_pod_that_is_being_deleted_is_asked_at_once_and_often(seen, monk
         await seen.after(change)
     assert hurried == [uid]
     assert seen.world._report_interval(uid) == 0.25
+    seen.now += 10
+    assert seen.world._report_interval(uid) == 1.0, "it is stuck"

@@ -40,7 +40,7 @@ def test_it_is_a_condition_an_event_and_in_the_status() -> None:
 def test_it_is_told_once_whoever_tells_it_again() -> None:
     job = _damaged(FOUND)
     first = plan(job.view())
-    second = plan(job.stored(first.status).says(1, damaged=(FOUND,)).view(NOW + 10))
+    second = plan(job.stored(first.status).says(1, damaged=(FOUND, "step-9.i1: x")).view(NOW + 10))
     assert _told(second) == []
     assert second.status.checkpoint.damaged == (FOUND,)
 

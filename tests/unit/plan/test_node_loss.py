@@ -102,7 +102,7 @@ def _hang(**told: Any) -> Job:
 
 
 def test_the_pod_of_the_rank_that_stood_still_is_replaced_whoever_found_the_hang() -> None:
-    made = plan(_hang(rank=1, pod="ner-worker-0001").view())
+    made = plan(_hang(rank=1, pod="ner-worker-0001", pod_uid="pod-1-1").view())
     assert deleted(made) == ["pod-1-1"]
     assert [each.name for each in made.status.excluded_nodes] == ["node-b"]
     assert made.status.restarts.last_message.startswith("rank 1 on ner-worker-0001 hung in round 1: no step for 61 s")
@@ -117,7 +117,7 @@ def test_where_nobody_knows_who_stood_still_nobody_is_replaced() -> None:
 
 
 def test_a_pod_that_stood_still_and_has_gone_is_counted_and_no_other_is_replaced() -> None:
-    made = plan(_hang(rank=5, pod="ner-worker-0005").view())
+    made = plan(_hang(rank=1, pod="ner-worker-0001", pod_uid="the one before").view())
     assert deleted(made) == []
     assert made.status.restarts.by_cause == {Cause.HANG: 1}
 

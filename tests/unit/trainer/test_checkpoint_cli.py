@@ -96,14 +96,17 @@ def test_the_weights_of_the_best_evaluation_are_those_of_the_model(job: Path, tm
 MISTAKES = {
     "no folder": (["list", "{job}/model"], "model: found no folder `checkpoints`; give a job's folder"),
     "no checkpoint": (["verify", "{job}/checkpoints/step-99.i1"], "step-99.i1: found no such checkpoint"),
-    "damaged": (["export", "{job}/checkpoints/step-10.i1", "{job}/out"], "it is damaged (manifest.json is missing)"),
+    "damaged": (
+        ["export", "{job}/checkpoints/step-10.i1", "{job}/out"],
+        "it is damaged (dtj-manifest.json is missing)",
+    ),
     "no best": (["export", "--best", "{job}/checkpoints/step-5.i1", "{job}/out"], "found no weights of a best"),
 }
 
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_told_and_nothing_is_written(job: Path, capsys, case: str) -> None:
-    (job / "checkpoints" / "step-10.i1" / "manifest.json").unlink()
+    (job / "checkpoints" / "step-10.i1" / "dtj-manifest.json").unlink()
     arguments, says = MISTAKES[case]
     before = tree(job)
     assert main(["checkpoint", *(each.format(job=job) for each in arguments)]) == 64

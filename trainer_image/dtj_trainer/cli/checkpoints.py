@@ -101,7 +101,7 @@ def _wrong_with(path: Path) -> list[str] | None:
     if state is None:
         return ["dtj.json is missing or cannot be read"]
     if not (path / manifest.FILE).exists():
-        return ["manifest.json is missing"] if state.get("manifest") else None
+        return ["dtj-manifest.json is missing"] if state.get("manifest") else None
     return manifest.problems(path)
 
 

@@ -282,14 +282,17 @@ class Agent(ElasticAgent):
         board, link = self._tools.board, self.meeting.link
         assert self._stall is not None
         found = hang_of(self._incarnation, round, self._stall, self._take_stacks(round))
-        if self.meeting.open_next(round.number, encode(found).decode()):
-            silent = gather_silent(link, round, self.pause)
-            failure = hang_of(self._incarnation, round, self._stall, silent)
-            failure = replace(failure, step=board.training.step())
-            board.fail(failure)
-            self._tools.on_failure(failure, "")
-        else:
+        if not self.meeting.open_next(round.number, encode(found).decode()):
             self.pause(TOGETHER)
+            return
+        try:
+            silent = gather_silent(link, round, self.pause)
+            found = hang_of(self._incarnation, round, self._stall, silent)
+        finally:
+            # Nobody else tells of it, also where we are called away or lose the store while the others answer.
+            found = replace(found, step=board.training.step())
+            board.fail(found)
+            self._tools.on_failure(found, "")
 
     def _take_stacks(self, round: Round) -> dict[int, str]:
         logs = self._tools.logs

@@ -33,7 +33,7 @@ class Board:
         self._failures: list[Failure] = []
         self._rounds = 0
         self._damaged: list[str] = []
-        self._damaged_count = 0
+        self._told: set[str] = set()
         self._fields: dict[str, Any] = {
             "pod_uid": pod_uid,
             "index": index,
@@ -102,15 +102,15 @@ class Board:
         text = text[:1024]
         with self._lock:
             # Where none is whole each round finds the same ones.
-            if text not in self._damaged:
+            if text not in self._told:
+                self._told.add(text)
                 self._damaged = [*self._damaged, text][-MAX_DAMAGED:]
-                self._damaged_count += 1
 
     @property
     def damaged_count(self) -> int:
         """Damaged checkpoints that ranks of this pod have told of."""
         with self._lock:
-            return self._damaged_count
+            return len(self._told)
 
     def begin_round(self) -> None:
         """Ranks of this pod are started."""

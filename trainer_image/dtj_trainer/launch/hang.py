@@ -28,6 +28,8 @@ PATIENCE = 1.0
 """Seconds for the ranks to write their stacks."""
 WRITING = 2.0
 """Seconds for the files. The volume may be what the ranks hang on, and then the round must end without them."""
+ANSWERS = 3.0
+"""Seconds for the other launchers to tell which of their ranks gave no stack."""
 TOGETHER = 0.5
 """Seconds between the word that the round is over and the end of our ranks, for the others to take the stacks of
 theirs: a rank that loses its peer is no longer where it hung."""
@@ -74,6 +76,7 @@ def hang_of(incarnation: int, round: Round, stall: Stall, silent: dict[int, str]
         user_error=False,
         hang=True,
         pod="" if place is None else round.members[place].name,
+        pod_uid="" if place is None else round.members[place].node.rpartition("/")[2],
     )
 
 
@@ -141,7 +144,7 @@ def gather_silent(link: StoreLink, round: Round, pause: Callable[[float], None])
     Raises:
         StoreLostError: the store is gone or hangs.
     """
-    deadline = time.monotonic() + PATIENCE + TOGETHER
+    deadline = time.monotonic() + ANSWERS
     while link.add(f"round/{round.number}/asked", 0) < len(round.members) and time.monotonic() < deadline:
         pause(0.05)
     silent: dict[int, str] = {}

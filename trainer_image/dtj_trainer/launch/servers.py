@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dtj_api.wire import (
+    OTHER_KEY,
     PATHS,
     POD_HEADER,
     SIGNATURE_HEADER,
@@ -109,12 +110,10 @@ class Servers:
         signature = request.headers.get(SIGNATURE_HEADER.lower(), "")
         uid = self._settings.pod_uid
         # The header tells a message for another pod under the same address; what is signed is our own uid.
-        if request.headers.get(POD_HEADER.lower()) != uid or not verify(
-            self._settings.key, request.path, uid, request.body, signature
-        ):
-            return Answer(
-                HTTPStatus.FORBIDDEN, b"the signature is not that of this job's key for this pod\n", "text/plain"
-            )
+        if request.headers.get(POD_HEADER.lower()) != uid:
+            return Answer(HTTPStatus.FORBIDDEN, b"this is another pod than the message is for\n", "text/plain")
+        if not verify(self._settings.key, request.path, uid, request.body, signature):
+            return Answer(HTTPStatus.FORBIDDEN, OTHER_KEY + b"\n", "text/plain")
         try:
             self._take(decode(kind, request.body))
         except WireError as error:
