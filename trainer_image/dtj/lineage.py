@@ -144,12 +144,13 @@ class Lineage:
         """Where this incarnation publishes a checkpoint of a step."""
         return self.checkpoints / Checkpoint(self.number, step).name
 
-    def prune(self, keep: int, every: int = 0) -> list[Path]:
+    def prune(self, keep: int, every: int = 0, is_valid: Callable[[Path], bool] = lambda _: True) -> list[Path]:
         """What to remove: all but the newest `keep` on the chain, and whatever is off the chain.
 
         Args:
             keep: at least 1.
             every: those whose step is a multiple of it are kept too; 0: none.
+            is_valid: refuses one that is known to be damaged: it is kept for nothing.
 
         The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
         are not ours to judge. Once a newer incarnation has begun nothing is: it may stand on what looks old from here.
@@ -158,7 +159,7 @@ class Lineage:
             return []
         chain = self._chain(self.number)
         try:
-            on_chain = list(self._restorable(chain, lambda _: True))
+            on_chain = list(self._restorable(chain, is_valid))
         except OSError:
             return []  # What cannot be read now may be whole.
         newest = on_chain[: max(1, keep)]

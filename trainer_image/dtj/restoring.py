@@ -21,6 +21,8 @@ from dtj.places import is_launched, is_shared, job_lineage, work_dir
 from dtj.reporting import work
 from dtj.saving import requests
 
+passed_over: set[Path] = set()
+"""Checkpoints that this process has found damaged."""
 _Said = tuple[str, str | None, str, int | None]
 """From rank 0 to all: sum this checkpoint, or this one is chosen, with the problem and its errno where there is one."""
 _NOTHING: _Said = ("", None, "", None)
@@ -158,6 +160,7 @@ def _share_of_problems(path: Path) -> tuple[list[str], int | None]:
 
 def _tell(lineage: Lineage, damaged: dict[Path, str], *, set_aside: bool) -> None:
     """Say what is damaged. Where nothing else can be restored it stays where it is: the user decides."""
+    passed_over.update(damaged)
     for path, wrong in damaged.items():
         print(f"dtj: {path} is damaged and passed over: {wrong}", file=sys.stderr, flush=True)
         link.send({"type": "damaged", "checkpoint": path.name, "why": wrong})
