@@ -4,7 +4,7 @@ import argparse
 import tempfile
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerState, TrainingArguments
 
 import dtj
 
@@ -52,8 +52,14 @@ with tempfile.TemporaryDirectory() as scratch:
     # Makes the process group, through which the ranks agree on the checkpoint.
     trainer.accelerator.wait_for_everyone()
     checkpoint = dtj.latest_checkpoint()
+    step = 0
     if checkpoint:
         print(f"goes on from {checkpoint.name}")
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+        step = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).global_step
+    if step < options.steps:
+        step = trainer.train(resume_from_checkpoint=checkpoint).global_step
+    else:
+        # All steps were made before a restart, and the Trainer would make one more.
+        trainer.model = BertForSequenceClassification.from_pretrained(checkpoint)
     trainer.save_model(str(dtj.work_dir() / "model"))
-print(f"done: mean loss {result.training_loss:.4f} at step {result.global_step}")
+print(f"done at step {step}")

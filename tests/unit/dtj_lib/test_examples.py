@@ -32,3 +32,13 @@ def test_the_plain_script_ends_well_when_it_resumes_behind_its_last_step(start):
         job = start(2, "python", script, "50")
         assert [job.exit_code(worker) for worker in job.workers] == [0, 0], job.output()
     assert job.output().count("done at step 50") == 2
+
+
+def test_the_transformers_script_makes_no_step_more_when_it_resumes_behind_its_last_one(start):
+    script = str(EXAMPLES / "scripts/hf_trainer.py")
+    for times in (1, 2):
+        job = start(2, "python", script, "--steps", "10", env={"DTJ_SAVE_EVERY_STEPS": "5"})
+        assert [job.exit_code(worker) for worker in job.workers] == [0, 0], job.output()
+        assert job.output().count("done at step 10") == 2 * times
+        assert (job.folder / "work/model/model.safetensors").exists()
+        assert {report.progress.step for report in job.reports()} <= {10, None}
