@@ -3,6 +3,7 @@
 containerd's client is stood in for by a script that keeps what it was sent.
 """
 
+import concurrent.futures
 import hashlib
 import io
 import json
@@ -368,3 +369,12 @@ def test_a_thin_pod_mounts_the_checkout_the_environment_and_its_interpreter(monk
     monkeypatch.setattr(sys, "base_prefix", base_prefix)
 
     assert images.thin_mounts() == [pathlib.Path(mount.format(checkout=checkout)) for mount in mounts]
+
+
+def test_all_nodes_may_make_the_layout_at_once(home):
+    layout = oci.Layout(home / "images")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(30):
+            list(pool.map(lambda _: layout.create(), range(8)))
+    assert layout.tags() == []
+    assert [path.name for path in layout.path.glob(".*partial*")] == []

@@ -17,6 +17,7 @@ import os
 import pathlib
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
@@ -184,6 +185,7 @@ def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _replace(file: pathlib.Path, data: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.partial-{os.getpid()}")
+    # Threads of one process write at once as well: one for each node.
+    temporary = file.with_name(f".{file.name}.partial-{os.getpid()}-{threading.get_ident()}")
     temporary.write_bytes(data)
     temporary.replace(file)
