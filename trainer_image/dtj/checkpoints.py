@@ -25,7 +25,7 @@ from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
 from dtj.link import link
 from dtj.places import is_launched, is_shared, job_lineage, number, work_dir
 from dtj.reporting import phase, work
-from dtj.restoring import passed_over
+from dtj.restoring import passed_over, set_aside
 from dtj.saving import requests
 from dtj_api.names import Env
 
@@ -164,6 +164,8 @@ def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> N
     hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
     hint.write_text(final.name + "\n")
     hint.replace(final.parent / HINT)
+    # Without the launcher this is the first that is written.
+    set_aside(lineage)
     keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
     for old in lineage.prune(keep, every, lambda path: path not in passed_over):
         _remove(old)

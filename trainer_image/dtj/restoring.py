@@ -107,7 +107,7 @@ def _look(lineage: Lineage, judge: _Judge) -> Path | None:
         found = lineage.begin(judge) if is_launched() else lineage.find(judge)
     finally:
         damaged = judge.damaged | dict.fromkeys(lineage.torn, f"{STATE_FILE} is missing")
-        _tell(lineage, damaged, set_aside=found is not None)
+        _tell(lineage, damaged, another=found is not None)
     return found
 
 
@@ -158,13 +158,19 @@ def _share_of_problems(path: Path) -> tuple[list[str], int | None]:
         return [f"rank {rank()}: {type(error).__name__}: {error}"], 0
 
 
-def _tell(lineage: Lineage, damaged: dict[Path, str], *, set_aside: bool) -> None:
+def _tell(lineage: Lineage, damaged: dict[Path, str], *, another: bool) -> None:
     """Say what is damaged. Where nothing else can be restored it stays where it is: the user decides."""
     passed_over.update(damaged)
     for path, wrong in damaged.items():
         print(f"dtj: {path} is damaged and passed over: {wrong}", file=sys.stderr, flush=True)
         link.send({"type": "damaged", "checkpoint": path.name, "why": wrong})
-        if set_aside and is_launched() and not lineage.stale:
-            # Somebody may have removed it, or the volume takes no change: it is passed over all the same.
-            with contextlib.suppress(OSError):
-                os.rename(path, f"{path}{BAD}")
+    if another and is_launched():
+        set_aside(lineage)
+
+
+def set_aside(lineage: Lineage) -> None:
+    """Give the checkpoints that were found damaged another name; on rank 0, which found another one to go on from."""
+    for path in [] if lineage.stale else passed_over:
+        # Somebody may have removed it, or the volume takes no change: it is passed over all the same.
+        with contextlib.suppress(OSError):
+            os.rename(path, f"{path}{BAD}")

@@ -120,7 +120,7 @@ def test_without_a_launcher_the_next_save_goes_on_from_the_whole_one_and_not_fro
     assert dtj.latest_checkpoint() == job.checkpoint(10)
     monkeypatch.setenv("DTJ_SAVE_KEEP", "2")
     save(11)
-    assert job.names() == ["step-10.i1", "step-11.i1"]
+    assert job.names() == ["step-10.i1", "step-11.i1", "step-20.i1.bad"]
 
 
 def test_a_file_of_the_scripts_own_may_be_called_a_manifest(job):

@@ -125,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
 
     assert resumed["error"] is None
     assert resumed["start"] == RESUMED - EVERY
-    assert newest.exists(), "what is damaged is left for somebody to look at"
+    assert newest.with_name(f"{newest.name}.bad").exists(), "what is damaged is left for somebody to look at"
 
 
 def test_with_no_checkpoint_that_can_be_read_nothing_is_trained_over_them(root: Path, tmp_path: Path) -> None:
