@@ -154,18 +154,19 @@ def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> N
     state["history"] = history.carried()
     write_durably(draft / STATE_FILE, json.dumps(state).encode())
     sync_folder(draft)
+    # Without the launcher this is the first that is written.
+    set_aside(lineage)
     final = lineage.path(step)
     # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
     earlier = _set_aside(final) if final.exists() else None
     draft.rename(final)
+    passed_over.discard(final)
     sync_folder(final.parent)
     if earlier is not None:
         shutil.rmtree(earlier, ignore_errors=True)
     hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
     hint.write_text(final.name + "\n")
     hint.replace(final.parent / HINT)
-    # Without the launcher this is the first that is written.
-    set_aside(lineage)
     keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
     for old in lineage.prune(keep, every, lambda path: path not in passed_over):
         _remove(old)

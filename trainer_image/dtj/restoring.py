@@ -170,7 +170,9 @@ def _tell(lineage: Lineage, damaged: dict[Path, str], *, another: bool) -> None:
 
 def set_aside(lineage: Lineage) -> None:
     """Give the checkpoints that were found damaged another name; on rank 0, which found another one to go on from."""
-    for path in [] if lineage.stale else passed_over:
+    for path in [] if lineage.stale else sorted(passed_over):
         # Somebody may have removed it, or the volume takes no change: it is passed over all the same.
         with contextlib.suppress(OSError):
             os.rename(path, f"{path}{BAD}")
+            # The name is free: the same step may be made again.
+            passed_over.discard(path)

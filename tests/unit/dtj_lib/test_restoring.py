@@ -164,3 +164,17 @@ def test_the_ranks_find_together_what_one_of_them_wrote(start):
     names = sorted(path.name for path in (running.folder / "work/checkpoints").iterdir())
     assert names == ["LATEST", "step-10.i1", "step-20.i1.bad"]
     assert "part-2 has other content than was written" in running.output()
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_the_step_of_a_damaged_one_made_again_is_kept(job, monkeypatch, launched):
+    """Rounds of one incarnation use the same name for the same step."""
+    (job.checkpoint(20) / "model").unlink()
+    if not launched:
+        monkeypatch.delenv("DTJ_INCARNATION")
+    assert dtj.latest_checkpoint() == job.checkpoint(10)
+    for step in (20, 30):
+        save(step)
+        found = dtj.latest_checkpoint()
+        assert (found.name, (found / "model").read_text()) == (f"step-{step}.i1", f"model of {step}")
+    assert "step-20.i1" in job.names()
