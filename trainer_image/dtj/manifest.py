@@ -102,17 +102,10 @@ def problems(folder: Path, rank: int = 0, world: int = 1) -> list[str]:
         expected = read(folder)
     except ValueError as error:
         return [str(error)]
-    mine = _dealt(sorted(expected or {}), rank, world)
+    mine = deal([list(expected or {})] * world, rank)
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda name: _problem(folder / name, name, *(expected or {})[name]), mine)
         return [problem for problem in found if problem]
-
-
-def _dealt(files: list[str], rank: int, world: int) -> list[str]:
-    shared = [name for name in files if _writer(name) is None]
-    return [name for name in files if (writer := _writer(name)) is not None and writer % world == rank] + shared[
-        rank::world
-    ]
 
 
 def _writer(name: str) -> int | None:

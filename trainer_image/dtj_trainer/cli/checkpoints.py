@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dtj import manifest
-from dtj.lineage import BAD, Checkpoint, Lineage, read_state
+from dtj.lineage import BAD, STATE_FILE, Checkpoint, Lineage, read_state
 from dtj_api.base import ManifestError
 
 
@@ -99,9 +99,9 @@ def _wrong_with(path: Path) -> list[str] | None:
         raise ManifestError(f"{path}: found no such checkpoint; `dtj checkpoint list` shows those that are there")
     state = read_state(path)
     if state is None:
-        return ["dtj.json is missing or cannot be read"]
+        return [f"{STATE_FILE} is missing or cannot be read"]
     if not (path / manifest.FILE).exists():
-        return ["dtj-manifest.json is missing"] if state.get("manifest") else None
+        return [f"{manifest.FILE} is missing"] if state.get("manifest") else None
     return manifest.problems(path)
 
 
