@@ -78,7 +78,8 @@ def test_no_damaged_checkpoint_is_restored_and_nothing_that_is_whole_is_lost(tmp
     said: Counter[str] = Counter()
     known = 0
     for life in range(1, KILLS + 1):
-        heard = lives(tmp_path, life, chance.uniform(0.0, 0.15))
+        # Some lives are rounds of one incarnation, which give the same step the same name.
+        heard = lives(tmp_path, 1 + life // 3, chance.uniform(0.0, 0.15))
         restored = heard[0]
         assert restored["right"], f"life {life} restored something else than was saved as step {restored['restored']}"
         assert restored["restored"] >= known, f"life {life}: step {known} had been published"
