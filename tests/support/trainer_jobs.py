@@ -114,6 +114,8 @@ def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int,
 
     def poisoned(model: nn.Module, micro: Any) -> torch.Tensor:
         if crash_at and session.state.step == crash_at:
+            # What the job goes on from must not depend on how fast a disk is.
+            dtj.wait_for_save()
             raise CrashError
         return loss(model, micro) * poison.get(session.state.step, 1.0)
 

@@ -10,16 +10,16 @@
                 ...
 
 Without the dtj launcher the same script runs as it is: reports go nowhere. Standard library only, so that the import
-costs nothing and works in any image; torch is used where the script has imported it.
+costs nothing and works in any image; torch and xxhash are used where they are.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from dtj.checkpoints import SaveError, checkpoint_dir
+from dtj.checkpoints import checkpoint_dir, save_in_background
 from dtj.places import work_dir
 from dtj.reporting import done, phase, report
 from dtj.restoring import RestoreError, latest_checkpoint
-from dtj.saving import should_save
+from dtj.saving import SaveError, should_save, wait_for_save
 
 if TYPE_CHECKING:
     from dtj.callback import TrainerCallback
@@ -33,7 +33,9 @@ __all__ = [
     "latest_checkpoint",
     "phase",
     "report",
+    "save_in_background",
     "should_save",
+    "wait_for_save",
     "work_dir",
 ]
 

@@ -1,42 +1,27 @@
-"""Saving checkpoints: published whole or not at all.
-
-A checkpoint is written to a folder of another name, made durable, and renamed when all ranks have written theirs. A
-rank that fails to write makes the save fail on all ranks, and the earlier checkpoints stand.
-"""
+"""Saving checkpoints: at once, or in the background while training goes on."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import secrets
-import shutil
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from dtj import manifest
-from dtj.cadence import history
-from dtj.group import agree, from_all, from_rank_0, rank, require_group, world_size
-from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
-from dtj.link import link
-from dtj.places import is_launched, is_shared, job_lineage, number, work_dir
-from dtj.reporting import phase, work
-from dtj.restoring import passed_over, set_aside
-from dtj.saving import requests
-from dtj_api.names import Env
+from dtj.flight import Flight
+from dtj.group import new_group, process_group, rank, require_group
+from dtj.places import is_launched, is_shared, job_lineage
+from dtj.publishing import carried, published
+from dtj.reporting import phase
+from dtj.saving import SaveError, requests, tell_saved, wait_for_save
 
-KEEP = 3
-HINT = "LATEST"
-BUG_FIRST = 3.0
-"""Seconds that a rank waits with its own error while another one ends by a bug."""
-
-
-class SaveError(OSError):
-    """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
+Write = Callable[[Path, Any], None]
+"""Writes this rank's part into a folder; the second argument is the process group to do so through, None: any."""
 
 
 @contextlib.contextmanager
@@ -57,149 +42,106 @@ def checkpoint_dir(step: int) -> Iterator[Path]:
     require_group("dtj.checkpoint_dir()")
     began = time.monotonic()
     with phase("checkpoint"):
+        _settle()
         if is_shared():
-            with _published(step) as path:
+            with published(carried(step)) as path:
                 yield path
         else:
             with tempfile.TemporaryDirectory(prefix="dtj-") as unshared:
                 yield Path(unshared)
             _say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
-    ids, digests = requests.published(step)
+    requests.begun(step)
     took = time.monotonic() - began
-    history.saved(took)
-    link.send({"type": "saved", "step": step, "seconds": took, "ids": ids, "digests": digests})
-    if number(Env.SAVE_EVERY_AUTO, 0):
-        link.send({"type": "cadence", "save_interval": history.interval()})
+    tell_saved(step, took, took, requests.answer())
 
 
-@contextlib.contextmanager
-def _published(step: int) -> Iterator[Path]:
-    lineage: Lineage | None = None
-    draft = ""
-    problem = ""
-    if rank() == 0:
-        try:
-            lineage = job_lineage()
-            if not is_launched():
-                lineage.enter(lambda path: not manifest.problems(path))
-            lineage.checkpoints.mkdir(parents=True, exist_ok=True)
-            if not lineage.stale:
-                _remove_drafts(lineage.checkpoints)
-            folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
-            folder.mkdir()
-            draft = str(folder)
-        except (OSError, ValueError) as error:
-            problem = str(error)
-    draft, problem = from_rank_0((draft, problem))
-    if problem:
-        raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}")
-    path = Path(draft)
-    failure: Exception | None = None
-    try:
-        yield path
-    except Exception as error:
-        failure = error
-    _agree_on(failure, step, path)
-    if number("LOCAL_RANK", 0) == 0:
-        # Each machine holds what its own ranks wrote in a cache of its own.
-        try:
-            _sync_tree(path)
-        except OSError as error:
-            failure = error
-    listed: list[str] = []
-    try:
-        listed = manifest.files_in(path)
-    except OSError as error:
-        failure = error
-    _agree_on(failure, step, path)
-    # Caches of folders differ between machines, but each rank sees what it wrote.
-    mine = manifest.deal(from_all(listed), rank() if world_size() > 1 else 0)
-    sums: manifest.Sums = {}
-    try:
-        sums = manifest.sums_of(path, mine)
-    except Exception as error:
-        failure = error
-    _agree_on(failure, step, path)
-    shares = from_all(sums)
-    problem = ""
-    if lineage is not None:
-        try:
-            _publish(lineage, path, step, {name: row for share in shares for name, row in share.items()})
-        except OSError as error:
-            problem = str(error)
-    if problem := from_rank_0(problem):
-        raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}")
+def save_in_background(step: int, stage: Callable[[], Write]) -> None:
+    """Have a checkpoint of this step written and published by a thread, while training goes on.
 
+    Call it on every rank. One save goes on at a time, so the one before is waited for. A save that was asked for (the
+    pod is about to leave, say) is published before this returns, since the steps that would come meanwhile would be
+    lost. Call `wait_for_save` before the end.
 
-def _agree_on(failure: Exception | None, step: int, draft: Path) -> None:
-    """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
-    is_bug = failure is not None and not isinstance(failure, OSError)
-    failed, bug = agree([rank() + 1 if failure else 0, int(is_bug)])
-    if not failed:
+    Args:
+        step: optimizer steps done; names the checkpoint.
+        stage: called at once, when no earlier save goes on, to copy what training is about to change; the function
+            that it returns writes this rank's part of that copy into a folder (names must differ between ranks). Where
+            that needs collectives, it must do them through the process group that it is given, of all ranks on their
+            CPUs.
+
+    Raises:
+        SaveError: on every rank, when this save, where it is waited for, could not be written. What happens in the
+            background is raised by the next `should_save` or `wait_for_save`.
+        RuntimeError: there are several ranks and no process group.
+    """
+    require_group("dtj.save_in_background()")
+    if requests.agreed or not is_shared():
+        with checkpoint_dir(step) as path:
+            stage()(path, None)
         return
-    if rank() == 0:
-        shutil.rmtree(draft, ignore_errors=True)
-    if failure is not None and is_bug:
-        raise failure
-    if bug:
-        # The first rank to end tells the job's error: let that be the one with the bug.
-        time.sleep(BUG_FIRST)
-    raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
+    due_since = requests.due_since or time.monotonic()
+    with phase("checkpoint"):
+        _settle()
+        _own.watch_the_end()
+        flight = Flight(step, partial(_write_and_publish, carried(step), stage(), _own.group()))
+    requests.flight = flight
+    requests.begun(step)
+    flight.stall = time.monotonic() - due_since
 
 
-def _publish(lineage: Lineage, draft: Path, step: int, sums: manifest.Sums) -> None:
-    write_durably(draft / manifest.FILE, manifest.to_json(sums))
-    # The totals that belong to this step, for whoever goes on from here.
-    state: dict[str, Any] = {"step": step, "totals": work.totals(), "time": time.time(), "manifest": True}
-    state["history"] = history.carried()
-    write_durably(draft / STATE_FILE, json.dumps(state).encode())
-    sync_folder(draft)
-    # Without the launcher this is the first that is written.
-    set_aside(lineage)
-    final = lineage.path(step)
-    # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
-    earlier = _set_aside(final) if final.exists() else None
-    draft.rename(final)
-    passed_over.discard(final)
-    sync_folder(final.parent)
-    if earlier is not None:
-        shutil.rmtree(earlier, ignore_errors=True)
-    hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
-    hint.write_text(final.name + "\n")
-    hint.replace(final.parent / HINT)
-    keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
-    for old in lineage.prune(keep, every, lambda path: path not in passed_over):
-        _remove(old)
+def _write_and_publish(state: dict[str, Any], write: Write, group: Any) -> None:
+    with published(state, group) as path:
+        write(path, group)
 
 
-def _remove(path: Path) -> None:
-    """Remove a checkpoint so that at no moment half of one is there under its name."""
-    shutil.rmtree(_set_aside(path), ignore_errors=True)
+def _settle() -> None:
+    """Have no save in the background. That an earlier one failed keeps nobody from trying anew."""
+    try:
+        wait_for_save()
+    except SaveError as error:
+        _say(str(error))
 
 
-def _set_aside(path: Path) -> Path:
-    """Take a checkpoint's name away; where it is now."""
-    gone = path.with_name(f".gone-{path.name}.{secrets.token_hex(4)}")
-    path.rename(gone)
-    return gone
+class _Own:
+    """The process group of the saves in the background, and their end."""
+
+    def __init__(self) -> None:
+        self._world: Any = None
+        self._group: Any = None
+        self._watches = False
+
+    def group(self) -> Any:
+        """Made once for each process group of the script."""
+        dist = process_group()
+        world = dist.group.WORLD if dist is not None else None
+        if world is not self._world:
+            self._world, self._group = world, new_group()
+        return self._group
+
+    def watch_the_end(self) -> None:
+        """A script that ends well may have forgotten to wait; one that fails waits for nobody."""
+        if self._watches:
+            return
+        self._watches = True
+        # The hooks of `atexit` come too late: by then no thread may be started, and the save starts some.
+        threading._register_atexit(_finish)  # type: ignore[attr-defined]
+        before = sys.excepthook
+
+        def abandon(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            requests.flight = None
+            before(kind, error, trace)
+
+        sys.excepthook = abandon
 
 
-def _remove_drafts(folder: Path) -> None:
-    """Remove what a killed rank left half written, before it fills the disk. One save runs at a time."""
-    for entry in folder.iterdir():
-        if entry.name.startswith((".draft-", ".gone-")):
-            shutil.rmtree(entry, ignore_errors=True)
+_own = _Own()
 
 
-def _sync_tree(folder: Path) -> None:
-    for path, _, names in os.walk(folder):
-        for name in names:
-            fd = os.open(Path(path, name), os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_folder(Path(path))
+def _finish() -> None:
+    try:
+        wait_for_save()
+    except Exception as error:
+        print(f"dtj: the last save was not published: {error}", file=sys.stderr, flush=True)
 
 
 def superseded() -> bool:

@@ -1,6 +1,7 @@
 """The few collectives that ranks need to act as one, through the process group that the script has made.
 
-torch is never imported here: a script without it has one rank and nothing to agree on.
+torch is never imported here: a script without it has one rank and nothing to agree on. A thread that talks beside the
+script's own collectives needs a group of its own: two at once in one group would be taken for each other.
 """
 
 from __future__ import annotations
@@ -43,35 +44,41 @@ def require_group(what: str) -> None:
         )
 
 
-def agree(values: list[int]) -> list[int]:
-    """The largest of each value over all ranks; a collective."""
+def new_group() -> Any | None:
+    """A group of all ranks on their CPUs, for one thread; None: there is one rank. A collective of the main thread."""
+    dist = process_group()
+    return None if dist is None or dist.get_world_size() == 1 else dist.new_group(backend="gloo")
+
+
+def agree(values: list[int], group: Any = None) -> list[int]:
+    """The largest of each value over all ranks; a collective of a group of all ranks (default: the script's own)."""
     dist = process_group()
     if dist is None or dist.get_world_size() == 1:
         return values
     torch = sys.modules["torch"]
-    backend = str(getattr(dist, "get_backend_config", dist.get_backend)())
+    backend = str(getattr(dist, "get_backend_config", dist.get_backend)(group))
     # A CPU tensor where the group takes one: reading a CUDA tensor would wait for all work queued on the GPU.
     on_gpu = "nccl" in backend and "gloo" not in backend
     tensor = torch.tensor(values, dtype=torch.int64, device="cuda" if on_gpu else "cpu")
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=group)
     return [int(value) for value in tensor.tolist()]
 
 
-def from_all(value: T) -> list[T]:
-    """The value of every rank, by rank; a collective."""
+def from_all(value: T, group: Any = None) -> list[T]:
+    """The value of every rank, by rank; a collective, as `agree`."""
     dist = process_group()
     if dist is None or dist.get_world_size() == 1:
         return [value]
     values = [value] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 
-def from_rank_0(value: T) -> T:
-    """The value of rank 0; a collective."""
+def from_rank_0(value: T, group: Any = None) -> T:
+    """The value of rank 0; a collective, as `agree`."""
     dist = process_group()
     if dist is None or dist.get_world_size() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=group)
     return box[0]

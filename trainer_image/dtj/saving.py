@@ -7,12 +7,17 @@ import zlib
 from dataclasses import dataclass, field
 
 from dtj.cadence import history
+from dtj.flight import Flight
 from dtj.group import agree, process_group
 from dtj.link import link
 from dtj.pace import pace
 from dtj.places import number, seconds
-from dtj.reporting import work
+from dtj.reporting import phase, work
 from dtj_api.names import Env
+
+
+class SaveError(OSError):
+    """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
 
 
 @dataclass
@@ -25,13 +30,20 @@ class Requests:
     """Digests of what was asked of any rank in the last agreements: another pod's launcher may ask for the same."""
     last_step: int = 0
     last_time: float = field(default_factory=time.monotonic)
+    due_since: float | None = None
+    """Since when `should_save` has been saying so."""
     asked_before: bool = False
+    flight: Flight | None = None
+    """The save that goes on in the background; on all ranks or on none."""
 
-    def published(self, step: int) -> tuple[list[str], list[int]]:
-        """A save of this step is out: what it answered."""
+    def begun(self, step: int) -> None:
+        """The next interval counts from here."""
+        self.last_step, self.last_time, self.due_since = step, time.monotonic(), None
+
+    def answer(self) -> tuple[list[str], list[int]]:
+        """What a save that was made now answers."""
         answered = self.ids, sorted(self.agreed)
         self.ids, self.agreed = [], set()
-        self.last_step, self.last_time = step, time.monotonic()
         return answered
 
 
@@ -42,25 +54,77 @@ def should_save() -> bool:
     """Whether to save a checkpoint now: an interval has passed, the pod is about to leave, or the operator asks.
 
     A collective when torch.distributed is initialised (one small all-reduce): call it on every rank, after each step;
-    all ranks get the same answer. It stays True until a `checkpoint_dir` has been published.
+    all ranks get the same answer. It stays True until a checkpoint has been published or, in the background, begun. An
+    interval in seconds waits for the end of what is saved in the background; one in steps is kept to, whatever it costs.
+
+    Raises:
+        SaveError: on every rank, when the save in the background has failed.
     """
     if not requests.asked_before:
         requests.asked_before = True
         link.send({"type": "ready"})
     requests.ids += [id for id in link.requests() if id not in requests.ids]
+    flight = requests.flight
     due = bool(requests.ids) or _interval_passed()
     digest = max((zlib.crc32(id.encode()) for id in requests.ids), default=0)
     with pace.waiting():
-        save, agreed = agree([int(due), digest])
+        save, agreed, flies = agree([int(due), digest, int(flight is not None and not flight.over)])
     if agreed:
         requests.agreed.add(agreed)
+    if not flies:
+        _land()
+    if save and requests.due_since is None:
+        requests.due_since = time.monotonic()
     return bool(save)
+
+
+def wait_for_save() -> None:
+    """Return when the save in the background, if there is one, has been published; call it on every rank.
+
+    Call it before the script ends: what is not published then may be lost.
+
+    Raises:
+        SaveError: on every rank, when it has failed.
+    """
+    if requests.flight is not None:
+        with phase("checkpoint"):
+            requests.flight.wait()
+        _land()
+
+
+def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], list[int]] = ([], [])) -> None:
+    """A checkpoint is out: say so, and remember what it cost.
+
+    Args:
+        step: of the checkpoint.
+        took: seconds until it was published.
+        stall: seconds of these that training stood still.
+        answered: by this save. One that was asked for is never made in the background.
+    """
+    ids, digests = answered
+    history.saved(stall)
+    link.send({"type": "saved", "step": step, "seconds": took, "stall": stall, "ids": ids, "digests": digests})
+    if number(Env.SAVE_EVERY_AUTO, 0):
+        link.send({"type": "cadence", "save_interval": history.interval()})
+
+
+def _land() -> None:
+    """Take note of what became of the save in the background, which is over on all ranks."""
+    flight, requests.flight = requests.flight, None
+    if flight is None:
+        return
+    flight.wait()
+    if flight.error is not None:
+        raise flight.error
+    tell_saved(flight.step, flight.seconds, flight.stall)
 
 
 def _interval_passed() -> bool:
     every = number(Env.SAVE_EVERY_STEPS, 0)
     if every and work.step - requests.last_step >= every:
         return True
+    if requests.flight is not None:
+        return False
     pause = seconds(Env.SAVE_EVERY_SECONDS)
     if number(Env.SAVE_EVERY_AUTO, 0):
         pause = min(pause or history.interval(), history.interval())

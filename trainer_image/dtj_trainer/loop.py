@@ -26,7 +26,7 @@ def train(session: Session) -> None:
     state, world, task, config = session.state, session.world, session.task, session.config
 
     def collate(samples: Sequence[int]) -> Batch:
-        return task.collate([session.train[i] for i in samples])
+        return task.collate([session.train[i] for i in samples], samples)
 
     if session.evaluation_due():
         session.evaluate()
@@ -40,7 +40,7 @@ def train(session: Session) -> None:
         session.seed_step()
         micros = [micro.to(world.device) for micro in data.micros]
         labelled = sum(session.train[i].valid for i in data.samples)
-        outcome = session.strategy.step(state.step, micros, labelled, task.loss)
+        outcome = session.strategy.step(state.step, micros, labelled, session.loss)
 
         pieces = sum(len(session.train[i].pieces) for i in data.samples)
         state.step += 1
@@ -68,8 +68,7 @@ def train(session: Session) -> None:
             session.evaluate()
         clock = time.perf_counter()
     steps.close()
-    if session.unsaved:
-        session.save()
+    session.save_last()
 
 
 def guard(session: Session, outcome: Outcome, labelled: int) -> None:

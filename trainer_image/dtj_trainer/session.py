@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,22 +12,27 @@ import torch.distributed as dist
 
 import dtj
 from dtj_api.trainer import TrainerConfig
+from dtj_trainer.checkpoint import state as state_file
 from dtj_trainer.checkpoint.state import TrainState
 from dtj_trainer.checkpoint.tensors import (
+    Copies,
     Weights,
     copy_weights,
     load_tensors,
     parameter_norm,
-    save_tensors,
     set_weights,
+    tensors_to_save,
     verify_resume,
+    write_tensors,
 )
 from dtj_trainer.data.sampler import Cursor, ElasticSampler
+from dtj_trainer.dropout.adapt import adapt, expect_no_other_draws
 from dtj_trainer.evaluate import predict_split
 from dtj_trainer.optimizer import build_optimizer
 from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import wrap
 from dtj_trainer.strategies.synchronous import Synchronous
+from dtj_trainer.tasks.features import Batch
 from dtj_trainer.tasks.ner import Ner
 
 HEAD = "classifier."
@@ -42,18 +50,22 @@ class Session:
         self.total_steps = self.sampler.steps_per_epoch * config.epochs
         model = task.build_model()
         self.model_config = model.config
-        # Sharding replaces the parameters, so the optimizer comes after it.
+        # Sharding replaces the parameters, so the optimizer comes after it; dropout is replaced in the bare model.
+        self.draws = adapt(model, config.seed, world.device)
         self.parallel = wrap(model, world, config)
         self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, HEAD)
         self.strategy = Synchronous(self.parallel, self.optimizer, config.optimizer, self.total_steps, world)
         self.best: Weights | None = None
+        self._copies = Copies()
         self.saved: tuple[int, int] = (0, -1)
         """Step, and step of the last evaluation, in the newest checkpoint."""
         self.state = TrainState(self._identity())
         self._restore()
         self.state.world_sizes.append([self.state.step, world.size])
         self.parallel.plain.train()
-        self.strategy.settle(task.collate(self.train[:1]).to(world.device), task.loss)
+        self.seed_step()
+        with expect_no_other_draws(world.device):
+            self.strategy.settle(task.collate(self.train[:1]).to(world.device), self.loss)
 
     @property
     def cursor(self) -> Cursor:
@@ -65,24 +77,43 @@ class Session:
         """All epochs are done, or early stopping has decided."""
         return self.state.stopped or self.state.epoch >= self.config.epochs
 
-    @property
-    def unsaved(self) -> bool:
-        """The newest checkpoint lacks the last step or the last evaluation."""
-        return self.saved != (self.state.step, self.state.evaluated_step)
-
     def seed_step(self) -> None:
-        """Seed the dropout of the coming step: the same at this step and rank whether resumed or not."""
+        """Seed the dropout of the coming step by the step alone, and by the rank what `adapt` could not reach."""
+        self.draws.begin(self.state.step)
         seed = (self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.rank
         torch.manual_seed(seed % 2**63)
 
+    def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """The task's loss, with the dropout of the batch's own samples."""
+        self.draws.use(batch.samples)
+        return self.task.loss(model, batch)
+
     def save(self) -> None:
-        """Publish a checkpoint of the current step; all ranks together."""
-        norm = parameter_norm(self.parallel)
-        with dtj.phase("checkpoint"), dtj.checkpoint_dir(self.state.step) as directory:
-            save_tensors(directory, self.parallel, self.optimizer, self.best)
-            if self.world.rank == 0:
-                self.state.write(directory, norm)
+        """Have a checkpoint of the current step written while training goes on; all ranks together."""
+
+        def stage() -> Callable[[Path, Any], None]:
+            tree, text = self._to_save()
+            return partial(self._write, self._copies.of(tree), text)
+
+        dtj.save_in_background(self.state.step, stage)
         self.saved = (self.state.step, self.state.evaluated_step)
+
+    def save_last(self) -> None:
+        """Return when a checkpoint of the current step has been published; all ranks together."""
+        dtj.wait_for_save()
+        if self.saved != (self.state.step, self.state.evaluated_step):
+            with dtj.checkpoint_dir(self.state.step) as directory:
+                self._write(*self._to_save(), directory, None)
+            self.saved = (self.state.step, self.state.evaluated_step)
+
+    def _to_save(self) -> tuple[dict[str, Any], str]:
+        tree = tensors_to_save(self.parallel, self.optimizer, self.best, self.world)
+        return tree, self.state.text(parameter_norm(self.parallel))
+
+    def _write(self, tree: dict[str, Any], text: str, directory: Path, group: Any) -> None:
+        write_tensors(directory, tree, group)
+        if self.world.rank == 0:
+            (directory / state_file.FILE).write_text(text)
 
     def evaluation_due(self) -> bool:
         """The dev split is to be scored before another step is made."""

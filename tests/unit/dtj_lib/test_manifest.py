@@ -75,7 +75,7 @@ def test_a_manifest_that_cannot_be_read_is_a_problem(checkpoint, content):
 
 
 def test_a_manifest_of_a_later_version_is_one_too(checkpoint):
-    body = json.loads((checkpoint / manifest.FILE).read_text()) | {"algorithm": "sha4096"}
+    body = json.loads((checkpoint / manifest.FILE).read_text()) | {"format": 99}
     (checkpoint / manifest.FILE).write_text(json.dumps(body))
     assert manifest.problems(checkpoint) == ["dtj-manifest.json is of a version that this one does not know"]
 
@@ -97,3 +97,22 @@ def test_a_volume_that_fails_is_no_damage(checkpoint, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "open", fails)
     with pytest.raises(OSError, match="Input/output"):
         manifest.problems(checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["xxh3-128", "crc32"])
+def test_any_kind_of_sum_that_the_image_has_is_compared(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(manifest, "_KINDS", {kind: manifest._KINDS[kind]})
+    (tmp_path / "model").write_bytes(b"12345")
+    (tmp_path / manifest.FILE).write_bytes(manifest.to_json(manifest.sums_of(tmp_path, ["model"])))
+    monkeypatch.undo()
+    assert (manifest.problems(tmp_path), manifest.incomparable(manifest.read(tmp_path))) == ([], set())
+    (tmp_path / "model").write_bytes(b"12346")
+    assert manifest.problems(tmp_path) == ["model has other content than was written"]
+
+
+def test_of_a_kind_that_the_image_lacks_the_size_is_compared_and_it_says_so(checkpoint, monkeypatch):
+    monkeypatch.setattr(manifest, "_KINDS", {"crc32": manifest._KINDS["crc32"]})
+    assert manifest.incomparable(manifest.read(checkpoint)) == {"xxh3-128"}
+    assert manifest.problems(checkpoint) == []
+    (checkpoint / "model.pt").write_bytes(b"x")
+    assert manifest.problems(checkpoint) == [f"model.pt has 1 bytes, and {len('model.pt') * 1000} were written"]

@@ -26,12 +26,12 @@ def full_state() -> TrainState:
 
 def test_state_comes_back_as_it_was(tmp_path):
     state = full_state()
-    state.write(tmp_path, 1.5)
+    (tmp_path / FILE).write_text(state.text(1.5))
     assert TrainState.read(tmp_path, state.identity) == (state, 1.5)
 
 
 def test_other_data_or_batch_is_refused_by_name(tmp_path):
-    full_state().write(tmp_path, 1.0)
+    (tmp_path / FILE).write_text(full_state().text(1.0))
     with pytest.raises(ResumeError, match="was made with seed = 1, the job has 2"):
         TrainState.read(tmp_path, {"seed": 2, "labels": ["PER"]})
 

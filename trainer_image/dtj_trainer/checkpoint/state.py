@@ -1,7 +1,7 @@
 """Everything a job remembers beside tensors: a small JSON file in the checkpoint that people can read.
 
-There are no random states to restore. Dropout is seeded at each step from (seed, step, rank) and the order of samples
-from (seed, epoch), so a resumed run draws what the undisturbed one would have drawn.
+There are no random states to restore. Dropout is a function of (seed, step, sample) and the order of samples one of
+(seed, epoch), so a resumed run draws what the undisturbed one would have drawn, with any number of ranks.
 """
 
 from __future__ import annotations
@@ -69,15 +69,13 @@ class TrainState:
     world_sizes: list[list[int]] = field(default_factory=list)
     """Pairs of (first step, ranks): each start of the job appends one."""
 
-    def write(self, directory: Path, parameter_norm: float) -> None:
-        """Write the file into a checkpoint that is being made.
+    def text(self, parameter_norm: float) -> str:
+        """The content of the file, as of now.
 
         Args:
-            directory: of the checkpoint.
             parameter_norm: of all parameters together.
         """
-        body = {"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}
-        (directory / FILE).write_text(json.dumps(body, indent=1))
+        return json.dumps({"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}, indent=1)
 
     @classmethod
     def read(cls, directory: Path, identity: dict[str, Any]) -> tuple[TrainState, float]:

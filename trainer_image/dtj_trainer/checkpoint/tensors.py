@@ -3,6 +3,8 @@
 The best weights of early stopping are part of each checkpoint: a directory of their own could be pruned or, after a
 restart, stem from an incarnation whose steps never counted. Only the optimizer's state is stored, not its
 hyper-parameters, which are the configuration's.
+
+What all ranks hold alike is written by one of them, and only copied there: each rank takes its share of the bytes.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import FileSystemReader, state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter, state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from dtj_trainer.parallel.norm import global_norm
+from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import Parallel
 
 TENSORS = "tensors"
@@ -54,9 +59,70 @@ def parameter_norm(parallel: Parallel) -> float:
     return float(global_norm(p.detach() for p in parallel.plain.parameters()))
 
 
-def save_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: Weights | None) -> None:
-    """Write this rank's part; a collective of all ranks."""
-    state_dict_saver.save(_tree(parallel, optimizer, best), checkpoint_id=directory / TENSORS)
+def tensors_to_save(
+    parallel: Parallel, optimizer: torch.optim.Optimizer, best: Weights | None, world: World
+) -> dict[str, Any]:
+    """This rank's part of a checkpoint, as references to what the next step changes."""
+    return share(_tree(parallel, optimizer, best), world.rank, world.size)
+
+
+def write_tensors(directory: Path, tree: dict[str, Any], group: Any) -> None:
+    """Write this rank's part; a collective of all ranks through `group` (None: the one of all ranks)."""
+    # The files are made durable once all are written, while they are summed.
+    writer = FileSystemWriter(directory / TENSORS, sync_files=False)
+    state_dict_saver.save(tree, storage_writer=writer, process_group=group)
+
+
+class Copies:
+    """Copies of a rank's part in the memory of its CPU, in buffers that are used again."""
+
+    def __init__(self) -> None:
+        cuda = torch.cuda.is_available()
+        self._stager = DefaultStager(
+            StagingOptions(
+                use_pinned_memory=cuda,
+                use_shared_memory=False,
+                use_async_staging=False,
+                use_non_blocking_copy=cuda,
+            )
+        )
+
+    def of(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """Copy; what an earlier copy held is gone."""
+        copied = self._stager.stage(tree)
+        assert isinstance(copied, dict), "the stager does not do it in the background"
+        return copied
+
+
+def share(tree: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
+    """What one rank writes of a tree: its shards, and its share of what all ranks hold alike.
+
+    The shares are about equal in bytes, and each rank finds them for itself: what counts is the same on all.
+
+    Args:
+        tree: nested dicts, the same names on all ranks.
+        rank: of this process.
+        world: number of ranks.
+    """
+    load = [0] * world
+
+    def mine(branch: dict[str, Any]) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name in sorted(branch, key=str):
+            value = branch[name]
+            if isinstance(value, dict):
+                if below := mine(value):
+                    kept[name] = below
+            elif isinstance(value, DTensor):
+                kept[name] = value
+            else:
+                writer = load.index(min(load))
+                load[writer] += value.nbytes if isinstance(value, torch.Tensor) else 1
+                if writer == rank:
+                    kept[name] = value
+        return kept
+
+    return mine(tree)
 
 
 def load_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool) -> Weights | None:

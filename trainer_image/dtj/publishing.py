@@ -1,0 +1,179 @@
+"""Publishing a checkpoint: whole or not at all, by all ranks together.
+
+A checkpoint is written to a folder of another name, made durable, summed, and renamed when all ranks have written
+theirs. A rank that fails to write makes the save fail on all ranks, and the earlier checkpoints stand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dtj import manifest
+from dtj.cadence import history
+from dtj.group import agree, from_all, from_rank_0, rank, world_size
+from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
+from dtj.places import is_launched, job_lineage, number, work_dir
+from dtj.reporting import work
+from dtj.restoring import passed_over, set_aside
+from dtj.saving import SaveError
+from dtj_api.names import Env
+
+KEEP = 3
+HINT = "LATEST"
+BUG_FIRST = 3.0
+"""Seconds that a rank waits with its own error while another one ends by a bug."""
+
+
+def carried(step: int) -> dict[str, Any]:
+    """What a checkpoint tells whoever goes on from it, as of now: a save that takes long is of the step it began at."""
+    return {"step": step, "totals": work.totals(), "manifest": True, "history": history.carried()}
+
+
+@contextlib.contextmanager
+def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
+    """A folder to write a checkpoint into; all ranks leave the block together, and then it is published.
+
+    Args:
+        state: `carried` of its step.
+        group: of all ranks, where a thread calls it beside the script's own collectives.
+
+    Raises:
+        SaveError: on every rank, when one of them could not write.
+    """
+    step = int(state["step"])
+    lineage: Lineage | None = None
+    draft = ""
+    problem = ""
+    if rank() == 0:
+        try:
+            lineage = job_lineage()
+            if not is_launched():
+                lineage.enter(lambda path: not manifest.problems(path))
+            lineage.checkpoints.mkdir(parents=True, exist_ok=True)
+            if not lineage.stale:
+                _remove_drafts(lineage.checkpoints)
+            folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
+            folder.mkdir()
+            draft = str(folder)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+    draft, problem = from_rank_0((draft, problem), group)
+    if problem:
+        raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}")
+    path = Path(draft)
+    failure: Exception | None = None
+    try:
+        yield path
+    except Exception as error:
+        failure = error
+    _agree_on(failure, step, path, group)
+    listed: list[str] = []
+    try:
+        listed = manifest.files_in(path)
+    except OSError as error:
+        failure = error
+    # Caches of folders differ between machines, but each rank sees what it wrote.
+    mine = manifest.deal(from_all(listed, group), rank() if world_size() > 1 else 0)
+    sums: manifest.Sums = {}
+    try:
+        sums = _sync_and_sum(path, mine)
+    except Exception as error:
+        failure = error
+    _agree_on(failure, step, path, group)
+    shares = from_all(sums, group)
+    problem = ""
+    if lineage is not None:
+        try:
+            _publish(lineage, path, state, {name: row for share in shares for name, row in share.items()})
+        except OSError as error:
+            problem = str(error)
+    if problem := from_rank_0(problem, group):
+        raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}")
+
+
+def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
+    """Sum what this rank is to sum while the disk takes in what this machine has written."""
+    with ThreadPoolExecutor(1) as beside:
+        # Each machine holds what its own ranks wrote in a cache of its own.
+        synced = beside.submit(_sync_tree, draft) if number("LOCAL_RANK", 0) == 0 else None
+        sums = manifest.sums_of(draft, files)
+        if synced is not None:
+            synced.result()
+    return sums
+
+
+def _agree_on(failure: Exception | None, step: int, draft: Path, group: Any) -> None:
+    """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
+    is_bug = failure is not None and not isinstance(failure, OSError)
+    failed, bug = agree([rank() + 1 if failure else 0, int(is_bug)], group)
+    if not failed:
+        return
+    if rank() == 0:
+        shutil.rmtree(draft, ignore_errors=True)
+    if failure is not None and is_bug:
+        raise failure
+    if bug:
+        # The first rank to end tells the job's error: let that be the one with the bug.
+        time.sleep(BUG_FIRST)
+    raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
+
+
+def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifest.Sums) -> None:
+    write_durably(draft / manifest.FILE, manifest.to_json(sums))
+    write_durably(draft / STATE_FILE, json.dumps(state | {"time": time.time()}).encode())
+    sync_folder(draft)
+    # Without the launcher this is the first that is written.
+    set_aside(lineage)
+    final = lineage.path(int(state["step"]))
+    # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
+    earlier = _set_aside(final) if final.exists() else None
+    draft.rename(final)
+    passed_over.discard(final)
+    sync_folder(final.parent)
+    if earlier is not None:
+        shutil.rmtree(earlier, ignore_errors=True)
+    hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
+    hint.write_text(final.name + "\n")
+    hint.replace(final.parent / HINT)
+    keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
+    for old in lineage.prune(keep, every, lambda path: path not in passed_over):
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint so that at no moment half of one is there under its name."""
+    shutil.rmtree(_set_aside(path), ignore_errors=True)
+
+
+def _set_aside(path: Path) -> Path:
+    """Take a checkpoint's name away; where it is now."""
+    gone = path.with_name(f".gone-{path.name}.{secrets.token_hex(4)}")
+    path.rename(gone)
+    return gone
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove what a killed rank left half written, before it fills the disk. One save runs at a time."""
+    for entry in folder.iterdir():
+        if entry.name.startswith((".draft-", ".gone-")):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            fd = os.open(Path(path, name), os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(Path(path))
