@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from dtj_api.trainer import OptimizerConfig
+from dtj_trainer.dropout.draws import Draws
 from dtj_trainer.session import Session
 from dtj_trainer.strategies.synchronous import Synchronous
 
@@ -44,6 +45,9 @@ def test_a_batch_without_any_label_leaves_the_weights_alone(alone: Any, tokens: 
 
 def test_the_largest_seed_of_the_schema_can_be_drawn_from() -> None:
     place: Any = SimpleNamespace(
-        config=SimpleNamespace(seed=2**31 - 1), state=SimpleNamespace(step=10**7), world=SimpleNamespace(rank=9999)
+        config=SimpleNamespace(seed=2**31 - 1),
+        state=SimpleNamespace(step=10**7),
+        world=SimpleNamespace(rank=9999),
+        draws=Draws(2**31 - 1, ["dropout"], torch.device("cpu")),
     )
     Session.seed_step(place)

@@ -41,10 +41,13 @@ class Batch:
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
+    samples: torch.Tensor
+    """Index of each sentence in its split, shape (sentences,), int64; -1: not known."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.input_ids, self.attention_mask, self.labels)))
+        tensors = (self.input_ids, self.attention_mask, self.labels, self.samples)
+        return Batch(*(t.to(device, non_blocking=True) for t in tensors))
 
 
 def make_features(
@@ -71,11 +74,16 @@ def make_features(
     return features
 
 
-def collate(features: Sequence[Feature], pad: int) -> Batch:
+def collate(features: Sequence[Feature], pad: int, samples: Sequence[int] = ()) -> Batch:
     """Pad to the longest of these sentences.
 
     No features give a batch of one padding piece without a label: its loss is 0 and it lets a rank without samples
     enter the same collectives as the others.
+
+    Args:
+        features: the sentences.
+        pad: id of the padding piece.
+        samples: their indices in the split; training needs them for dropout, evaluation does not.
     """
     longest = max((len(feature.pieces) for feature in features), default=1)
     shape = (max(len(features), 1), longest)
@@ -88,4 +96,6 @@ def collate(features: Sequence[Feature], pad: int) -> Batch:
         input_ids[row, :size] = torch.tensor(feature.pieces)
         mask[row, :size] = 1
         labels[row, :size] = torch.tensor(feature.labels)
-    return Batch(input_ids, mask, labels)
+    indices = torch.full(shape[:1], -1)
+    indices[: len(samples)] = torch.tensor(samples)
+    return Batch(input_ids, mask, labels, indices)

@@ -74,9 +74,9 @@ class Ner:
                 parameter.requires_grad_(False)
         return model  # type: ignore[no-any-return]
 
-    def collate(self, features: Sequence[Feature]) -> Batch:
-        """Padded tensors of some features."""
-        return collate(features, self.tokenizer.pad_token_id)
+    def collate(self, features: Sequence[Feature], samples: Sequence[int] = ()) -> Batch:
+        """Padded tensors of some features, with their indices in the split where training needs them."""
+        return collate(features, self.tokenizer.pad_token_id, samples)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """SUM of the cross-entropy over the labelled pieces, fp32; whoever calls divides by the global count."""
