@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -49,7 +50,7 @@ class Every(ApiModel):
     model_config = with_rules(Rule("has(self.steps) || has(self.seconds) || self.auto", SOME_CADENCE))
 
     steps: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """Optimizer steps between two checkpoints."""
+    """A checkpoint at every multiple of this number of optimizer steps."""
     seconds: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Seconds between two checkpoints."""
     auto: bool = False
@@ -61,6 +62,15 @@ class Every(ApiModel):
         if self.steps is None and self.seconds is None and not self.auto:
             raise ValueError(SOME_CADENCE)
         return self
+
+
+class OnFailure(StrEnum):
+    """What a volume that fails means to the job."""
+
+    CONTINUE = "Continue"
+    """Training goes on without the save; the next one is tried when it is due."""
+    FAIL = "Fail"
+    """The job is Failed at once."""
 
 
 class Checkpoint(ApiModel):
@@ -84,6 +94,14 @@ class Checkpoint(ApiModel):
     """Checkpoints kept; older ones are removed once a newer one is published."""
     keep_every: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Steps: checkpoints of every multiple of it are kept too. Default: none."""
+    memory_every: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Steps: the built-in trainer also keeps every multiple of it in the pods' `/dev/shm`, each rank its part of the
+    last two. When processes die and no pod is lost, training goes on from there. Default: none."""
+    on_failure: Annotated[OnFailure, Field(strict=False)] = OnFailure.CONTINUE
+    """What a volume that takes no file, or a save that fails, means. Continue: training goes on, and the next save is
+    tried when it is due; the condition `CheckpointFailing` says why, and since when nothing was saved. Ranks that
+    cannot restore, or end without their last checkpoint, are restarted until they can, which is charged to nobody.
+    Fail: the job is Failed at once."""
 
     def directory(self, name: str, uid: str) -> str:
         """The job's directory on the volume, relative to the volume's root."""

@@ -83,8 +83,12 @@ class Env(StrEnum):
     SAVE_EVERY_STEPS = "DTJ_SAVE_EVERY_STEPS"
     SAVE_EVERY_SECONDS = "DTJ_SAVE_EVERY_SECONDS"
     SAVE_EVERY_AUTO = "DTJ_SAVE_EVERY_AUTO"
+    MEMORY_EVERY_STEPS = "DTJ_MEMORY_EVERY_STEPS"
+    MEMORY_DIR = "DTJ_MEMORY_DIR"
     SAVE_KEEP = "DTJ_SAVE_KEEP"
     SAVE_KEEP_EVERY = "DTJ_SAVE_KEEP_EVERY"
+    SAVE_ON_FAILURE = "DTJ_SAVE_ON_FAILURE"
+    """`spec.checkpoint.onFailure`: what a save that fails means to the training."""
     TRAINER_CONFIG = "DTJ_TRAINER_CONFIG"
     """`spec.trainer` as JSON, when the job uses the built-in trainer."""
     RANK_SOCKET = "DTJ_RANK_SOCKET"
@@ -118,6 +122,8 @@ CONTROL_PORT = 9401
 STORE_PORT = 29400
 OPERATOR_METRICS_PORT = 8080
 
+MEMORY_DIR = "/dev/shm/dtj"
+"""Where ranks keep checkpoints in memory: a memory volume of the pod, which outlives its containers."""
 VOLUME_MOUNT = "/dtj/volume"
 """Where the shared volume is mounted in the trainer container."""
 KEY_MOUNT = "/dtj/key"
@@ -157,6 +163,7 @@ class Condition(StrEnum):
     GRACE_TOO_SHORT = "GraceTooShort"
     STRAGGLER = "Straggler"
     CHECKPOINT_DAMAGED = "CheckpointDamaged"
+    CHECKPOINT_FAILING = "CheckpointFailing"
 
 
 class Reason(StrEnum):
@@ -207,6 +214,16 @@ class Reason(StrEnum):
     EVEN_RANKS = "EvenRanks"
     CHECKPOINT_DAMAGED = "CheckpointDamaged"
     CHECKPOINT_WHOLE = "CheckpointWhole"
+    CHECKPOINT_LATE = "CheckpointLate"
+    CHECKPOINT_SAVED = "CheckpointSaved"
+    NOT_SAVED = "NotSaved"
+    VOLUME_READ_ONLY = "VolumeReadOnly"
+    VOLUME_FULL = "VolumeFull"
+    VOLUME_MISSING = "VolumeMissing"
+    VOLUME_NOT_WRITABLE = "VolumeNotWritable"
+    VOLUME_FAILED = "VolumeFailed"
+    VOLUME_SLOW = "VolumeSlow"
+    VOLUME_WRITABLE = "VolumeWritable"
 
 
 class Cause(StrEnum):
@@ -224,6 +241,7 @@ class Cause(StrEnum):
     RESIZE = "Resize"
     DRAINED = "Drained"
     GONE = "Gone"
+    VOLUME_FAILED = "VolumeFailed"
 
 
 EXCUSED_CAUSES = frozenset(
@@ -235,6 +253,7 @@ EXCUSED_CAUSES = frozenset(
         Cause.RESIZE,
         Cause.DRAINED,
         Cause.GONE,
+        Cause.VOLUME_FAILED,
     }
 )
 """Infrastructure causes: they never spend the user's budget."""
@@ -309,7 +328,11 @@ class TrainMetric(StrEnum):
     MEMORY_BYTES = "dtj_train_memory_bytes"
     CHECKPOINT_STEP = "dtj_train_checkpoint_step"
     CHECKPOINT_SECONDS = "dtj_train_checkpoint_seconds"
+    CHECKPOINT_STALL_SECONDS = "dtj_train_checkpoint_stall_seconds"
+    MEMORY_STEP = "dtj_train_memory_checkpoint_step"
     CHECKPOINTS_DAMAGED = "dtj_train_checkpoints_damaged_total"
+    CHECKPOINTS_FAILED = "dtj_train_checkpoints_failed_total"
+    VOLUME_SECONDS = "dtj_train_volume_seconds"
 
 
 class JobMetric(StrEnum):
@@ -327,6 +350,8 @@ class JobMetric(StrEnum):
     INCARNATION = "dtj_job_incarnation"
     RESTARTS = "dtj_job_restarts_total"
     CHECKPOINT_STEP = "dtj_job_checkpoint_step"
+    CHECKPOINTS_FAILED = "dtj_job_checkpoints_failed"
+    CHECKPOINT_FAILING = "dtj_job_checkpoint_failing"
     RECOVERY_SECONDS = "dtj_job_recovery_seconds"
     RECOVERY_PHASE_SECONDS = "dtj_job_recovery_phase_seconds_total"
     STEPS_REDONE = "dtj_job_steps_redone_total"

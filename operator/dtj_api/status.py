@@ -96,6 +96,10 @@ class CheckpointStatus(StatusModel):
     """Seconds between two, where `checkpoint.every.auto` finds them."""
     damaged: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=5)] = ()
     """The last ones that were found damaged and passed over, as `<name>: <what is wrong>`, oldest first."""
+    failed: int = 0
+    """Saves in a row that failed since the last one that was published."""
+    failed_at: Timestamp | None = None
+    """When the last one of them did."""
 
 
 class StoreStatus(StatusModel):

@@ -102,6 +102,8 @@ class Failure:
     """Name of the rank's pod, where the one that tells may be another."""
     pod_uid: str = ""
     """Its uid."""
+    of_volume: bool = False
+    """The volume failed under a save or under the choice of what to restore; the code did nothing wrong."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,36 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class VolumeTry:
+    """What became of a small file that a launcher wrote to the volume, read back and removed."""
+
+    at: float | None = None
+    """When that began, by the pod's clock; None: never, as where the job has no volume."""
+    seconds: float | None = None
+    """That it took; None: it has not ended."""
+    errno: int | None = None
+    """Why it failed; None: it did not. 0: for no reason that has a number."""
+    text: str = ""
+    """That in words, with the path."""
+    waits_since: float | None = None
+    """When one began that has not ended yet."""
+
+
+@dataclass(frozen=True)
+class LostSaves:
+    """The saves that failed since the last one that was published, as the ranks of a pod told of them."""
+
+    count: int = 0
+    step: int | None = None
+    """Of the last one."""
+    at: float | None = None
+    """When the last one failed, by the pod's clock."""
+    errno: int | None = None
+    text: str = ""
+    """Why the last one failed."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The state of one launcher, complete: the operator needs no history to act on it."""
 
@@ -192,6 +224,8 @@ class Report:
     """Of those ranks of this pod that have told enough in this round."""
     damaged: tuple[str, ...] = ()
     """The last checkpoints that this pod found damaged, as `<name>: <what is wrong>`, oldest first."""
+    volume: VolumeTry = field(default_factory=VolumeTry)
+    lost_saves: LostSaves = field(default_factory=LostSaves)
 
 
 def encode(message: object) -> bytes:

@@ -1,28 +1,35 @@
-"""What the manifest of a checkpoint costs: beside the save that it is part of, and beside a raw read of the same files.
+"""What saves cost, beside plain `torch.save` and plain DCP, and what a manifest costs beside a raw read of the files.
 
-    python tests/bench/checkpoint.py [--files 4] [--megabytes 64] [--runs 5]
+    python tests/bench/checkpoint.py [--ranks 2] [--hidden 256] [--layers 4] [--batch 8] [--steps 20] [--runs 5]
 
-One rank, files of random bytes in a folder of this machine, the page cache warm on both sides. A save writes the files,
-makes them durable, sums them and publishes; the raw read has as many threads and buffers as large.
+Ranks of one machine, a thread each, on Gloo; a save every so many steps; blocks of steps with a save of each kind take
+turns, so that the noise of the machine meets all of them. The raw read has as many threads and buffers as large as the
+check of a checkpoint, and the page cache is warm for both. The checkpoint holds weights and AdamW's state.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import Any
 
-import dtj
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+
+from checkpoint_bench import compare
+from trainer_ranks import run_ranks, work_env
+
 from dtj import manifest
 
-BAR_READ, BAR_SAVE = 0.8, 0.02
-BUFFER = 1 << 22
+BAR_STALL, BAR_READ, BAR_SAVE = 1.05, 0.8, 0.02
+BUFFER, THREADS = 1 << 20, 4
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -41,53 +48,73 @@ def read_raw(folder: pathlib.Path) -> None:
             while file.readinto(buffer):
                 pass
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(read, sorted(folder.glob("part-*"))))
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(read, [folder / name for name in manifest.files_in(folder)]))
 
 
-def save(step: int, parts: list[bytes]) -> None:
-    """One checkpoint."""
-    with dtj.checkpoint_dir(step) as path:
-        for number, part in enumerate(parts):
-            (path / f"part-{number}").write_bytes(part)
+def verify(folder: pathlib.Path, runs: int) -> dict[str, float]:
+    """Medians of a check and of a raw read, which take turns."""
+    checks, reads = [], []
+    for _ in range(runs + 1):
+        checks.append(timed(lambda: manifest.problems(folder)))
+        reads.append(timed(lambda: read_raw(folder)))
+    return {"verify": statistics.median(checks[1:]), "read": statistics.median(reads[1:])}
 
 
-def measure(folder: pathlib.Path, parts: list[bytes], runs: int) -> None:
-    """Measure, interleaved, and print."""
-    os.environ["DTJ_WORK_DIR"] = str(folder)
-    saves, sums, verifies, reads = [], [], [], []
-    for step in range(1, runs + 2):
-        saves.append(timed(partial(save, step, parts)))
-        made = max((folder / "checkpoints").glob("step-*"), key=lambda path: path.stat().st_mtime)
-        files = manifest.files_in(made)
-        sums.append(timed(partial(manifest.sums_of, made, files)))
-        verifies.append(timed(partial(manifest.problems, made)))
-        reads.append(timed(partial(read_raw, made)))
-    # The first round warms up.
-    save_, sum_, verify, read = (statistics.median(each[1:]) for each in (saves, sums, verifies, reads))
-    size = sum(len(part) for part in parts) / 1e9
-    share, ratio = sum_ / save_, read / verify
-    cheap, quick = (("met" if good else "NOT met") for good in (share <= BAR_SAVE, ratio >= BAR_READ))
+def show(found: dict[str, Any], options: argparse.Namespace) -> None:
+    """For people."""
     load = os.getloadavg()[0]
-    print(f"{len(parts)} files, {size:.2f} GB, {runs} runs, medians; load {load:.1f} on {os.cpu_count()} cores")
-    print(f"save      {save_:7.3f} s  {size / save_:6.2f} GB/s  ({min(saves[1:]):.3f}-{max(saves[1:]):.3f})")
-    print(f"manifest  {sum_:7.3f} s  {share:6.1%} of the save, bar {BAR_SAVE:.0%}: {cheap}")
-    print(f"verify    {verify:7.3f} s  {size / verify:6.2f} GB/s  ({min(verifies[1:]):.3f}-{max(verifies[1:]):.3f})")
-    print(f"raw read  {read:7.3f} s  {size / read:6.2f} GB/s  ({min(reads[1:]):.3f}-{max(reads[1:]):.3f})")
-    print(f"verify is {ratio:.2f} x as fast as the raw read, bar {BAR_READ}: {quick}")
+    print(f"{options.ranks} ranks, {found['bytes'] / 1e6:.0f} MB a checkpoint, a save every {options.steps} steps")
+    print(f"medians of {options.runs}; load {load:.1f} on {os.cpu_count()} cores")
+    print(f"{'save':18s}{'step':>9s}  {'(range)':17s}{'of none':>8s}{'stall':>9s}")
+    for name, row in found["kinds"].items():
+        spread = f"({row['least']:.3f}-{row['most']:.3f})"
+        print(f"{name:18s}{row['step']:8.3f}s  {spread:17s}{row['ratio']:8.3f}{row['stall']:8.3f}s")
+    for name in ("save", "save without manifest", "verify", "read"):
+        print(f"{name:22s}{found[name]:8.3f}s")
+    for text, value, good in found["bars"]:
+        print(f"{text}: {value:.3f}, {'met' if good else 'NOT met'}")
+
+
+def measure(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
+    """All figures, from one run."""
+    shape = (options.hidden, options.layers, options.batch, options.steps, options.runs)
+    answer = run_ranks(options.ranks, compare, *shape, env=work_env(folder, 0), deadline=3600)[0]
+    kinds = {}
+    for name, blocks in answer["blocks"].items():
+        steps = [step for step, _ in blocks]
+        # Neighbours meet the same noise.
+        ratios = [step / base for step, (base, _) in zip(steps, answer["blocks"]["none"], strict=True)]
+        stall = statistics.median(stalled for _, stalled in blocks)
+        kinds[name] = {"step": statistics.median(steps), "least": min(steps), "most": max(steps)}
+        kinds[name] |= {"ratio": statistics.median(ratios), "stall": stall}
+    reads = verify(pathlib.Path(answer["seen"]), options.runs)
+    whole, bare = (statistics.median(times) for times in zip(*answer["manifest"], strict=True))
+    share, quick = (whole - bare) / whole, reads["read"] / reads["verify"]
+    stalled = kinds["dtj"]["ratio"]
+    bars = [
+        (f"step with a save / without, bar {BAR_STALL}", stalled, stalled <= BAR_STALL),
+        (f"manifest / save, bar {BAR_SAVE}", share, share <= BAR_SAVE),
+        (f"verify / raw read (speed), bar {BAR_READ}", quick, quick >= BAR_READ),
+    ]
+    reads |= {"save": whole, "save without manifest": bare}
+    return {"bytes": answer["bytes"], "kinds": kinds, **reads, "bars": bars}
 
 
 def main() -> None:
     """Print the figures; a slow machine is no error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=4)
-    parser.add_argument("--megabytes", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=5)
+    for name, default in (("ranks", 2), ("hidden", 256), ("layers", 4), ("batch", 8), ("steps", 20), ("runs", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--folder", type=pathlib.Path, help="on the file system to measure; default: a temporary one")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    parts = [os.urandom(options.megabytes * 1_000_000) for _ in range(options.files)]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        measure(pathlib.Path(folder), parts, options.runs)
+        found = measure(options, pathlib.Path(folder))
+    if options.json:
+        print(json.dumps(found))
+    else:
+        show(found, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A process is killed at any moment of its saves, and its checkpoints are damaged: what is restored is whole, and new.
+"""A process is killed at any moment of its saves, its checkpoints are damaged, its volume fills up or turns read-only:
+what is restored is whole, and new.
 
 DTJ_CHAOS_KILLS=200 DTJ_CHAOS_SEED=1 pytest -s -m soak tests/chaos/test_killed_saves.py
 """
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import failing_volume
 import pytest
 
 KILLS = int(os.environ.get("DTJ_CHAOS_KILLS", "200"))
@@ -99,3 +101,12 @@ def test_no_damaged_checkpoint_is_restored_and_nothing_that_is_whole_is_lost(tmp
         assert len(there) <= KEEP + 1
     print(f"{KILLS} lives: {dict(said)}; at step {known}")
     assert said["killed in a save"] >= KILLS // 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_volume_that_fails_under_a_save_costs_no_checkpoint(tmp_path: Path) -> None:
+    found = failing_volume.run(tmp_path, KILLS, SEED)
+    print(f"{KILLS} lives: {found}")
+    assert min(found["full"], found["read-only"]) >= KILLS // 10, found
+    assert found["saved again"] >= KILLS // 4, found

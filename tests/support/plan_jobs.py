@@ -99,6 +99,7 @@ def a_failure(round_: int = 1, *, incarnation: int = 1, rank: int = 0, **fields:
         hang=fields.pop("hang", False),
         pod=fields.pop("pod", ""),
         pod_uid=fields.pop("pod_uid", ""),
+        of_volume=fields.pop("of_volume", False),
     )
 
 

@@ -50,6 +50,8 @@ VALUES: dict[str, list[Any]] = {
     ],
     "checkpoint.keep": [1, 1000, 0],
     "checkpoint.keepEvery": [1, 1000, 0, None],
+    "checkpoint.memoryEvery": [1, 10, 0, None],
+    "checkpoint.onFailure": ["Continue", "Fail", "fail", True, None],
     "failurePolicy.maxRestarts": [0, 100_000, -1],
     "failurePolicy.window": ["1s", "500ms"],
     "failurePolicy.backoff": [{}, {"initial": "1s", "max": "1s"}, {"initial": "2m", "max": "1m"}, {"initial": "6m"}],

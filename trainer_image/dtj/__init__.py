@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dtj.checkpoints import checkpoint_dir, save_in_background
 from dtj.places import work_dir
 from dtj.reporting import done, phase, report
-from dtj.restoring import RestoreError, latest_checkpoint
+from dtj.restoring import RestoreError, best_checkpoint, latest_checkpoint
 from dtj.saving import SaveError, should_save, wait_for_save
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "RestoreError",
     "SaveError",
     "TrainerCallback",
+    "best_checkpoint",
     "checkpoint_dir",
     "done",
     "latest_checkpoint",

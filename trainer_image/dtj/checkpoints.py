@@ -16,16 +16,17 @@ from typing import Any
 from dtj.flight import Flight
 from dtj.group import new_group, process_group, rank, require_group
 from dtj.places import is_launched, is_shared, job_lineage
-from dtj.publishing import carried, published
+from dtj.publishing import published
 from dtj.reporting import phase
-from dtj.saving import SaveError, requests, tell_saved, wait_for_save
+from dtj.saving import SaveError, carried, go_on_without, requests, tell_saved, wait_for_save
+from dtj.troubles import save_failed
 
 Write = Callable[[Path, Any], None]
 """Writes this rank's part into a folder; the second argument is the process group to do so through, None: any."""
 
 
 @contextlib.contextmanager
-def checkpoint_dir(step: int) -> Iterator[Path]:
+def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
     """A folder to write a checkpoint of this step into; published when all ranks leave the block without an error.
 
     All ranks enter it, also those that write nothing; each may write files of its own (names must differ between
@@ -34,18 +35,29 @@ def checkpoint_dir(step: int) -> Iterator[Path]:
 
     Args:
         step: optimizer steps done; names the checkpoint.
+        best: it is the best so far. It stays until a later one is marked so, whatever `checkpoint.keep` says.
 
     Raises:
-        SaveError: on every rank, when one of them could not write.
+        SaveError: on every rank, when one of them could not write. Where `should_save` had asked for it and
+            `checkpoint.onFailure` is Continue, training goes on without it: that is told, and not raised.
         RuntimeError: there are several ranks and no process group.
     """
     require_group("dtj.checkpoint_dir()")
     began = time.monotonic()
+    was_due = requests.due_since is not None
     with phase("checkpoint"):
         _settle()
         if is_shared():
-            with published(carried(step)) as path:
-                yield path
+            try:
+                with published(carried(step, best=best)) as path:
+                    yield path
+            except SaveError as error:
+                save_failed(step, error)
+                if not was_due:
+                    raise
+                go_on_without(error)
+                requests.begun(step)
+                return
         else:
             with tempfile.TemporaryDirectory(prefix="dtj-") as unshared:
                 yield Path(unshared)
@@ -55,7 +67,7 @@ def checkpoint_dir(step: int) -> Iterator[Path]:
     tell_saved(step, took, took, requests.answer())
 
 
-def save_in_background(step: int, stage: Callable[[], Write]) -> None:
+def save_in_background(step: int, stage: Callable[[], Write], *, best: bool = False) -> None:
     """Have a checkpoint of this step written and published by a thread, while training goes on.
 
     Call it on every rank. One save goes on at a time, so the one before is waited for. A save that was asked for (the
@@ -68,22 +80,23 @@ def save_in_background(step: int, stage: Callable[[], Write]) -> None:
             that it returns writes this rank's part of that copy into a folder (names must differ between ranks). Where
             that needs collectives, it must do them through the process group that it is given, of all ranks on their
             CPUs.
+        best: as for `checkpoint_dir`.
 
     Raises:
         SaveError: on every rank, when this save, where it is waited for, could not be written. What happens in the
-            background is raised by the next `should_save` or `wait_for_save`.
+            background is raised by the next `should_save` or `wait_for_save`. As `checkpoint_dir` otherwise.
         RuntimeError: there are several ranks and no process group.
     """
     require_group("dtj.save_in_background()")
     if requests.agreed or not is_shared():
-        with checkpoint_dir(step) as path:
+        with checkpoint_dir(step, best=best) as path:
             stage()(path, None)
         return
     due_since = requests.due_since or time.monotonic()
     with phase("checkpoint"):
         _settle()
         _own.watch_the_end()
-        flight = Flight(step, partial(_write_and_publish, carried(step), stage(), _own.group()))
+        flight = Flight(step, partial(_write_and_publish, carried(step, best=best), stage(), _own.group()))
     requests.flight = flight
     requests.begun(step)
     flight.stall = time.monotonic() - due_since

@@ -17,7 +17,7 @@ class Flight:
 
     def __init__(self, step: int, work: Callable[[], None]) -> None:
         self.step = step
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """Why nothing was published."""
         self.began = time.monotonic()
         self.stall = 0.0
@@ -45,7 +45,7 @@ class Flight:
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:
+        except BaseException as error:
             # For the script to meet on its own thread; see `land`.
             self.error = error
         self._ended = time.monotonic()

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,9 @@ class Lineage:
         self.torn: set[Path] = set()
         """Checkpoints that were passed over because the library's own file is not in them."""
 
-    def begin(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
+    def begin(
+        self, is_valid: Callable[[Path], bool] = lambda _: True, held: Set[Checkpoint] = frozenset()
+    ) -> Path | None:
         """Enter the incarnation, and find what to restore: the newest checkpoint on its chain.
 
         The first call of an incarnation fixes what it may see of earlier ones; later calls, after a restart within the
@@ -92,6 +94,7 @@ class Lineage:
 
         Args:
             is_valid: refuses a checkpoint that is damaged; the one before it is tried then.
+            held: what all ranks have in memory, and is whole. That of a step goes before the one on the volume.
 
         Raises:
             StaleError: a newer incarnation has begun.
@@ -99,8 +102,8 @@ class Lineage:
             OSError: the volume failed.
         """
         if (before := self._before()) is not None:
-            self._enter(self._newest(before, is_valid))
-        newest = self._newest(self._chain(self.number), is_valid)
+            self._enter(self._newest(before, is_valid, held))
+        newest = self._newest(self._chain(self.number), is_valid, held)
         return self.checkpoints / newest.name if newest else None
 
     def find(self, is_valid: Callable[[Path], bool] = lambda _: True) -> Path | None:
@@ -140,17 +143,30 @@ class Lineage:
         """
         return list(self._restorable(self._chain(self.number), lambda _: True))
 
+    def best(self) -> Path | None:
+        """The newest of `on_line` that is marked as best.
+
+        Raises:
+            OSError: the volume failed.
+        """
+        marked = (path for one in self.on_line() if _is_best(path := self.checkpoints / one.name))
+        return next(marked, None)
+
     def path(self, step: int) -> Path:
         """Where this incarnation publishes a checkpoint of a step."""
         return self.checkpoints / Checkpoint(self.number, step).name
 
-    def prune(self, keep: int, every: int = 0, is_valid: Callable[[Path], bool] = lambda _: True) -> list[Path]:
+    def prune(
+        self, keep: int, every: int = 0, is_valid: Callable[[Path], bool] = lambda _: True, best: int = 1
+    ) -> list[Path]:
         """What to remove: all but the newest `keep` on the chain, and whatever is off the chain.
 
         Args:
             keep: at least 1.
             every: those whose step is a multiple of it are kept too; 0: none.
             is_valid: refuses one that is known to be damaged: it is kept for nothing.
+            best: so many of the newest that are marked as best (`"best": true` in `dtj.json`) are kept too: a mark says
+                that it is better than all before it.
 
         The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
         are not ours to judge. Once a newer incarnation has begun nothing is: it may stand on what looks old from here.
@@ -160,10 +176,11 @@ class Lineage:
         chain = self._chain(self.number)
         try:
             on_chain = list(self._restorable(chain, is_valid))
+            marked = [c for c in on_chain if best and _is_best(self.checkpoints / c.name)]
         except OSError:
             return []  # What cannot be read now may be whole.
         newest = on_chain[: max(1, keep)]
-        kept = {*newest, *(c for c in on_chain if every and c.step % every == 0)}
+        kept = {*newest, *marked[:best], *(c for c in on_chain if every and c.step % every == 0)}
         gone = [c.name for c in self.published() if c not in kept and c.incarnation <= self.number]
         # As long as a whole one of that age would be there, somebody may want to see what became of it.
         oldest = min((c.step for c in newest), default=0)
@@ -213,27 +230,33 @@ class Lineage:
             chain.append(Link(restored.incarnation, restored.step))
         return chain
 
-    def _newest(self, chain: list[Link], is_valid: Callable[[Path], bool]) -> Checkpoint | None:
+    def _newest(
+        self, chain: list[Link], is_valid: Callable[[Path], bool], held: Set[Checkpoint] = frozenset()
+    ) -> Checkpoint | None:
         """The one to restore. To begin anew beside damaged ones ends in removing them: that is the user's choice."""
-        found = next(self._restorable(chain, is_valid), None)
+        found = next(self._restorable(chain, is_valid, held), None)
         damaged = next(self._on(chain), None) if found is None else None
         if damaged is not None:
             path = self.checkpoints / damaged.name
             raise DamagedError(f"{path} cannot be restored, and there is none before it; move it away to begin anew")
         return found
 
-    def _restorable(self, chain: list[Link], is_valid: Callable[[Path], bool]) -> Iterator[Checkpoint]:
+    def _restorable(
+        self, chain: list[Link], is_valid: Callable[[Path], bool], held: Set[Checkpoint] = frozenset()
+    ) -> Iterator[Checkpoint]:
         """The complete checkpoints on a chain, newest first."""
-        for one in self._on(chain):
+        for one in self._on(chain, held):
             path = self.checkpoints / one.name
-            if not _is_complete(path, one.step):
+            if one in held:
+                yield one
+            elif not _is_complete(path, one.step):
                 self.torn.add(path)
             elif is_valid(path):
                 yield one
 
-    def _on(self, chain: list[Link]) -> Iterator[Checkpoint]:
-        """All that were published on a chain, newest first."""
-        there = sorted(self.published(), reverse=True)
+    def _on(self, chain: list[Link], held: Set[Checkpoint] = frozenset()) -> Iterator[Checkpoint]:
+        """All that were published on a chain, and what is held elsewhere, newest first."""
+        there = sorted({*self.published(), *held}, reverse=True)
         for link in chain:
             for one in there:
                 if one.incarnation == link.incarnation and (link.last_step is None or one.step <= link.last_step):
@@ -251,13 +274,13 @@ class Lineage:
         """Write a file that no one else has written, whole or not at all; if somebody was first, theirs stands."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
-        write_durably(temporary, json.dumps(content).encode())
         try:
+            write_durably(temporary, json.dumps(content).encode())
             # Unlike a rename, a link never replaces what is there.
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
 
 
@@ -294,6 +317,10 @@ def read_state(path: Path) -> dict[str, Any] | None:
 def _is_complete(path: Path, step: int) -> bool:
     state = read_state(path)
     return state is not None and state.get("step") == step
+
+
+def _is_best(path: Path) -> bool:
+    return (read_state(path) or {}).get("best") is True
 
 
 def _read(path: Path) -> dict[str, Any]:

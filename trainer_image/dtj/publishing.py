@@ -18,24 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
-from dtj.cadence import history
 from dtj.group import agree, from_all, from_rank_0, rank, world_size
 from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
 from dtj.places import is_launched, job_lineage, number, work_dir
-from dtj.reporting import work
 from dtj.restoring import passed_over, set_aside
 from dtj.saving import SaveError
+from dtj.torch_errors import of_distributed_checkpoint, volume_error
 from dtj_api.names import Env
 
 KEEP = 3
 HINT = "LATEST"
 BUG_FIRST = 3.0
 """Seconds that a rank waits with its own error while another one ends by a bug."""
-
-
-def carried(step: int) -> dict[str, Any]:
-    """What a checkpoint tells whoever goes on from it, as of now: a save that takes long is of the step it began at."""
-    return {"step": step, "totals": work.totals(), "manifest": True, "history": history.carried()}
 
 
 @contextlib.contextmanager
@@ -51,9 +45,11 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
     """
     step = int(state["step"])
     lineage: Lineage | None = None
-    draft = ""
-    problem = ""
+    draft = problem = ""
+    code: int | None = None
     if rank() == 0:
+        folder = work_dir() / "checkpoints" / f".draft-{step}.{secrets.token_hex(4)}"
+        draft = str(folder)
         try:
             lineage = job_lineage()
             if not is_launched():
@@ -61,20 +57,27 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
             lineage.checkpoints.mkdir(parents=True, exist_ok=True)
             if not lineage.stale:
                 _remove_drafts(lineage.checkpoints)
-            folder = lineage.checkpoints / f".draft-{step}.{secrets.token_hex(4)}"
+                # A save that was killed before it came to that may have left no room for another one.
+                if not passed_over:
+                    _prune(lineage)
             folder.mkdir()
-            draft = str(folder)
         except (OSError, ValueError) as error:
             problem = str(error)
-    draft, problem = from_rank_0((draft, problem), group)
-    if problem:
-        raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}")
+            code = error.errno if isinstance(error, OSError) else None
+    draft, problem, code = from_rank_0((draft, problem, code), group)
     path = Path(draft)
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         yield path
-    except Exception as error:
-        failure = error
+    except BaseException as error:
+        if not isinstance(error, Exception) and not of_distributed_checkpoint(error):
+            raise
+        failure = volume_error(error, path) or error
+    if problem:
+        # The block had to be run: it may have raised what it will for a folder that is not there, or have made one.
+        if rank() == 0:
+            shutil.rmtree(path, ignore_errors=True)
+        raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}", code)
     _agree_on(failure, step, path, group)
     listed: list[str] = []
     try:
@@ -95,9 +98,10 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
         try:
             _publish(lineage, path, state, {name: row for share in shares for name, row in share.items()})
         except OSError as error:
-            problem = str(error)
-    if problem := from_rank_0(problem, group):
-        raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}")
+            problem, code = str(error), error.errno
+    problem, code = from_rank_0((problem, code), group)
+    if problem:
+        raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}", code)
 
 
 def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
@@ -111,10 +115,11 @@ def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
     return sums
 
 
-def _agree_on(failure: Exception | None, step: int, draft: Path, group: Any) -> None:
+def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Any) -> None:
     """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
     is_bug = failure is not None and not isinstance(failure, OSError)
-    failed, bug = agree([rank() + 1 if failure else 0, int(is_bug)], group)
+    errno = failure.errno if isinstance(failure, OSError) else None
+    failed, bug, code = agree([rank() + 1 if failure else 0, int(is_bug), errno or 0], group)
     if not failed:
         return
     if rank() == 0:
@@ -124,7 +129,8 @@ def _agree_on(failure: Exception | None, step: int, draft: Path, group: Any) -> 
     if bug:
         # The first rank to end tells the job's error: let that be the one with the bug.
         time.sleep(BUG_FIRST)
-    raise SaveError(f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}") from failure
+    text = f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}"
+    raise SaveError(text, code or None) from failure
 
 
 def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifest.Sums) -> None:
@@ -141,9 +147,15 @@ def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifes
     sync_folder(final.parent)
     if earlier is not None:
         shutil.rmtree(earlier, ignore_errors=True)
-    hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
-    hint.write_text(final.name + "\n")
-    hint.replace(final.parent / HINT)
+    with contextlib.suppress(OSError):
+        # For people alone: the checkpoint is published without it.
+        hint = final.parent / f".{HINT}.{secrets.token_hex(4)}"
+        hint.write_text(final.name + "\n")
+        hint.replace(final.parent / HINT)
+    _prune(lineage)
+
+
+def _prune(lineage: Lineage) -> None:
     keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
     for old in lineage.prune(keep, every, lambda path: path not in passed_over):
         _remove(old)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 from dtj import manifest
 from dtj.cadence import history
 from dtj.group import from_all, from_rank_0, rank, require_group, world_size
-from dtj.lineage import BAD, STATE_FILE, Lineage, read_state
+from dtj.lineage import BAD, STATE_FILE, Checkpoint, Lineage, read_state
 from dtj.link import link
+from dtj.memory import Memory
 from dtj.places import is_launched, is_shared, job_lineage, work_dir
 from dtj.reporting import work
 from dtj.saving import requests
@@ -34,7 +35,7 @@ class RestoreError(OSError):
     """No checkpoint could be chosen because the volume failed: a restart may find it well again."""
 
 
-def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | None:
+def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None, memory: Memory | None = None) -> Path | None:
     """The checkpoint to restore, the same on every rank; None: begin anew.
 
     A collective when torch.distributed is initialised. Only checkpoints of this job's own line are found: what a pod
@@ -44,6 +45,8 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
     Args:
         is_valid: refuses a checkpoint that is of no use to the script (called on rank 0 alone); the one before it is
             tried then.
+        memory: of this rank. What all ranks hold in theirs, and is newer than what is on the volume, is restored from
+            there: the path is that of this rank's part then.
 
     Raises:
         RestoreError: on every rank, when the volume failed.
@@ -52,7 +55,13 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
     require_group("dtj.latest_checkpoint()")
     if not is_shared():
         return None
-    name = _choose(is_valid or (lambda _: True))
+    held = memory.held_by_all() if memory is not None else {}
+    name = _choose(is_valid or (lambda _: True), held.keys())
+    if memory is not None:
+        chosen = Checkpoint.parse(Path(name or "").name)
+        part = held.get(chosen) if chosen is not None else None
+        memory.keep_only(part)
+        name = str(part) if part is not None else name
     state = (read_state(Path(name)) or {}) if name is not None else {}
     link.send({"type": "restored", "step": int(state.get("step", 0))})
     if name is None:
@@ -64,11 +73,35 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None) -> Path | 
     return Path(name)
 
 
-def _choose(is_valid: Callable[[Path], bool]) -> str | None:
+def best_checkpoint() -> Path | None:
+    """The newest checkpoint of the job's own line that was marked as best, the same on every rank; None: there is none.
+
+    A collective when torch.distributed is initialised. Its files are not summed.
+
+    Raises:
+        RestoreError: on every rank, when the volume failed.
+        RuntimeError: there are several ranks and no process group.
+    """
+    require_group("dtj.best_checkpoint()")
+    if not is_shared():
+        return None
+    found, problem = None, ""
+    if rank() == 0:
+        try:
+            found = job_lineage(only_reads=not is_launched()).best()
+        except OSError as error:
+            problem = str(error)
+    found, problem = from_rank_0((found, problem))
+    if problem:
+        raise RestoreError(f"no checkpoint can be chosen in {work_dir()}: {problem}")
+    return found
+
+
+def _choose(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> str | None:
     """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
     if rank() == 0:
         try:
-            chosen = _chosen(is_valid)
+            chosen = _chosen(is_valid, held)
         except Exception as bug:
             # Of the script's own check. The others wait for a word.
             from_rank_0(("chosen", None, f"{type(bug).__name__}: {bug}", None))
@@ -90,21 +123,21 @@ def _choose(is_valid: Callable[[Path], bool]) -> str | None:
     raise of_volume
 
 
-def _chosen(is_valid: Callable[[Path], bool]) -> tuple[str | None, str, int | None]:
+def _chosen(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> tuple[str | None, str, int | None]:
     """On rank 0: the path, or the problem, with its errno where the volume failed."""
     try:
         lineage = job_lineage(only_reads=not is_launched())
-        path = _look(lineage, _Judge(is_valid))
+        path = _look(lineage, _Judge(is_valid), held)
     except (OSError, ValueError, RuntimeError) as error:
         code = (error.errno or 0) if isinstance(error, OSError) else None
         return None, f"{type(error).__name__}: {error}", code
     return (str(path) if path else None), "", None
 
 
-def _look(lineage: Lineage, judge: _Judge) -> Path | None:
+def _look(lineage: Lineage, judge: _Judge, held: Set[Checkpoint]) -> Path | None:
     found: Path | None = None
     try:
-        found = lineage.begin(judge) if is_launched() else lineage.find(judge)
+        found = lineage.begin(judge, held) if is_launched() else lineage.find(judge)
     finally:
         damaged = judge.damaged | dict.fromkeys(lineage.torn, f"{STATE_FILE} is missing")
         _tell(lineage, damaged, another=found is not None)

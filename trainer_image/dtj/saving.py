@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from dtj.cadence import history
 from dtj.flight import Flight
-from dtj.group import agree, process_group
+from dtj.group import agree, process_group, rank
 from dtj.link import link
 from dtj.pace import pace
 from dtj.places import number, seconds
 from dtj.reporting import phase, work
+from dtj.troubles import save_failed
 from dtj_api.names import Env
+
+RETRY = 5.0
+"""Seconds between two tries of a save that is asked for."""
+CONTINUE = "Continue"
+"""`checkpoint.onFailure`, as the launcher's environment has it."""
 
 
 class SaveError(OSError):
-    """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why."""
+    """A checkpoint was not published, on any rank; the earlier ones stand. The text says which rank and why.
+
+    Args:
+        text: of the message.
+        code: errno where one is known.
+    """
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        super().__init__(text)
+        self.errno = code
 
 
 @dataclass
@@ -32,6 +50,8 @@ class Requests:
     last_time: float = field(default_factory=time.monotonic)
     due_since: float | None = None
     """Since when `should_save` has been saying so."""
+    retry_at: float = 0.0
+    """When what is asked for may be tried again, after a save that failed."""
     asked_before: bool = False
     flight: Flight | None = None
     """The save that goes on in the background; on all ranks or on none."""
@@ -54,25 +74,29 @@ def should_save() -> bool:
     """Whether to save a checkpoint now: an interval has passed, the pod is about to leave, or the operator asks.
 
     A collective when torch.distributed is initialised (one small all-reduce): call it on every rank, after each step;
-    all ranks get the same answer. It stays True until a checkpoint has been published or, in the background, begun. An
-    interval in seconds waits for the end of what is saved in the background; one in steps is kept to, whatever it costs.
+    all ranks get the same answer. It stays True until a checkpoint has been published or, in the background, begun.
+    An interval in seconds waits for the end of what is saved in the background; one in steps is kept to, whatever it
+    costs.
 
     Raises:
-        SaveError: on every rank, when the save in the background has failed.
+        SaveError: on every rank, when the save in the background has failed and `checkpoint.onFailure` is not Continue.
     """
     if not requests.asked_before:
         requests.asked_before = True
         link.send({"type": "ready"})
     requests.ids += [id for id in link.requests() if id not in requests.ids]
     flight = requests.flight
-    due = bool(requests.ids) or _interval_passed()
+    due = (bool(requests.ids) and time.monotonic() >= requests.retry_at) or _interval_passed()
     digest = max((zlib.crc32(id.encode()) for id in requests.ids), default=0)
     with pace.waiting():
         save, agreed, flies = agree([int(due), digest, int(flight is not None and not flight.over)])
     if agreed:
         requests.agreed.add(agreed)
     if not flies:
-        _land()
+        try:
+            _land()
+        except SaveError as error:
+            go_on_without(error)
     if save and requests.due_since is None:
         requests.due_since = time.monotonic()
     return bool(save)
@@ -84,12 +108,25 @@ def wait_for_save() -> None:
     Call it before the script ends: what is not published then may be lost.
 
     Raises:
-        SaveError: on every rank, when it has failed.
+        SaveError: on every rank, when it has failed, whatever `checkpoint.onFailure` says: no later save may follow.
     """
     if requests.flight is not None:
         with phase("checkpoint"):
             requests.flight.wait()
         _land()
+
+
+def go_on_without(error: SaveError) -> None:
+    """Go on, where `checkpoint.onFailure` is Continue, after a save that failed while training goes on.
+
+    Raises:
+        SaveError: it is not, or there is no launcher that would know.
+    """
+    if os.environ.get(Env.SAVE_ON_FAILURE) != CONTINUE:
+        raise error
+    requests.retry_at = time.monotonic() + RETRY
+    if rank() == 0:
+        print(f"dtj: {error}; training goes on without it", file=sys.stderr, flush=True)
 
 
 def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], list[int]] = ([], [])) -> None:
@@ -108,12 +145,20 @@ def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], 
         link.send({"type": "cadence", "save_interval": history.interval()})
 
 
+def carried(step: int, *, best: bool = False) -> dict[str, Any]:
+    """What a checkpoint tells whoever goes on from it, as of now: a save that takes long is of the step it began at."""
+    state = {"step": step, "totals": work.totals(), "manifest": True, "history": history.carried()}
+    return state | ({"best": True} if best else {})
+
+
 def _land() -> None:
     """Take note of what became of the save in the background, which is over on all ranks."""
     flight, requests.flight = requests.flight, None
     if flight is None:
         return
     flight.wait()
+    if isinstance(flight.error, SaveError):
+        save_failed(flight.step, flight.error)
     if flight.error is not None:
         raise flight.error
     tell_saved(flight.step, flight.seconds, flight.stall)
@@ -121,7 +166,8 @@ def _land() -> None:
 
 def _interval_passed() -> bool:
     every = number(Env.SAVE_EVERY_STEPS, 0)
-    if every and work.step - requests.last_step >= every:
+    # At its multiples, wherever the job went on from: `keepEvery` counts on them.
+    if every and work.step // every > requests.last_step // every:
         return True
     if requests.flight is not None:
         return False

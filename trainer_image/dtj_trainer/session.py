@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 import dtj
+from dtj.memory import Memory
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer.checkpoint import state as state_file
 from dtj_trainer.checkpoint.state import TrainState
@@ -18,11 +19,13 @@ from dtj_trainer.checkpoint.tensors import (
     Copies,
     Weights,
     copy_weights,
+    load_part,
     load_tensors,
     parameter_norm,
     set_weights,
     tensors_to_save,
     verify_resume,
+    write_part,
     write_tensors,
 )
 from dtj_trainer.data.sampler import Cursor, ElasticSampler
@@ -57,6 +60,7 @@ class Session:
         self.strategy = Synchronous(self.parallel, self.optimizer, config.optimizer, self.total_steps, world)
         self.best: Weights | None = None
         self._copies = Copies()
+        self._memory = Memory()
         self.saved: tuple[int, int] = (0, -1)
         """Step, and step of the last evaluation, in the newest checkpoint."""
         self.state = TrainState(self._identity())
@@ -98,9 +102,25 @@ class Session:
         dtj.save_in_background(self.state.step, stage)
         self.saved = (self.state.step, self.state.evaluated_step)
 
+    def keep_in_memory(self) -> None:
+        """Keep the current step in the memory of the pods, if it is due there."""
+        if self._memory.due(self.state.step):
+            with dtj.phase("checkpoint"):
+                tree, text = self._to_save()
+
+                def write(directory: Path) -> None:
+                    write_part(directory, tree)
+                    (directory / state_file.FILE).write_text(text)
+
+                self._memory.keep(self.state.step, write)
+
     def save_last(self) -> None:
         """Return when a checkpoint of the current step has been published; all ranks together."""
-        dtj.wait_for_save()
+        try:
+            dtj.wait_for_save()
+        except dtj.SaveError:
+            # Told already; what counts is whether the last step can be kept.
+            self.saved = (0, -1)
         if self.saved != (self.state.step, self.state.evaluated_step):
             with dtj.checkpoint_dir(self.state.step) as directory:
                 self._write(*self._to_save(), directory, None)
@@ -166,10 +186,14 @@ class Session:
 
     def _restore(self) -> None:
         with dtj.phase("restore"):
-            directory = dtj.latest_checkpoint()
+            directory = dtj.latest_checkpoint(memory=self._memory)
             if directory is None:
                 return
             self.state, norm = TrainState.read(directory, self._identity())
-            self.best = load_tensors(directory, self.parallel, self.optimizer, best=self.state.early.best_step >= 0)
+            best = self.state.early.best_step >= 0
+            if self._memory.has(directory):
+                self.best = load_part(directory, self.parallel, self.optimizer, best, self.world)
+            else:
+                self.best = load_tensors(directory, self.parallel, self.optimizer, best)
+                self.saved = (self.state.step, self.state.evaluated_step)
             verify_resume(directory, self.parallel, norm)
-            self.saved = (self.state.step, self.state.evaluated_step)

@@ -29,7 +29,7 @@ class Terminated:
     signal: int = 0
     """`state.terminated.signal`; 0: none told. An exit code above 128 says the same in most runtimes."""
     oom_killed: bool = False
-    """`state.terminated.reason` is OOMKilled."""
+    """`state.terminated.reason` is OOMKilled: the kernel killed a process of it at some time, not always at the end."""
     message: str = ""
     """The termination log: the launcher writes the first error there."""
     finished_at: float | None = None

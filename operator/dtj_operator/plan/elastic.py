@@ -153,7 +153,13 @@ def _saved(draft: Draft) -> bool:
         save = SaveRequest(id=name, requested_at=Timestamp(draft.now))
         draft.set(save=save, phase=Phase.RESIZING)
     until = save.requested_at + SAVE_PATIENCE
-    if draft.now >= until or any(report.last_save == save.id for report in reports.values()):
+    if any(report.last_save == save.id for report in reports.values()):
+        return True
+    if draft.now >= until:
+        last = draft.status.checkpoint.last_step
+        since = "from its beginning" if last is None else f"from the checkpoint of step {last}"
+        text = f"the save before the resize was not published in {SAVE_PATIENCE:g} s: training goes on {since}"
+        draft.tell("Warning", Reason.NOT_SAVED, text)
         return True
     draft.wake(until)
     for index in reports:

@@ -137,17 +137,26 @@ def _cause(pod: PodView, code: int | None) -> Cause:
     leaving = cause_of_leaving(pod)
     if leaving is not Cause.POD_DELETED or pod.deletion_at is not None:
         return leaving
-    if pod.terminated is not None and pod.terminated.oom_killed:
+    if _out_of_memory(pod, code):
         return Cause.OUT_OF_MEMORY
     if code == ExitCode.DRAINED:
         return Cause.DRAINED
     return Cause.POD_FAILED
 
 
+def _out_of_memory(pod: PodView, code: int | None) -> bool:
+    """The container was killed for its memory.
+
+    The runtime says so from the first process on that the kernel kills in a container, whatever ends it later: one
+    that saved and left by itself was not killed.
+    """
+    return pod.terminated is not None and pod.terminated.oom_killed and code != ExitCode.DRAINED
+
+
 def _in_words(pod: PodView, code: int | None) -> str:
     if code is None:
         return pod.reason or "it failed before its container ran"
-    if pod.terminated is not None and pod.terminated.oom_killed:
+    if _out_of_memory(pod, code):
         return "its container was killed for using more memory than its limit"
     if pod.terminated is not None and pod.terminated.signal:
         return f"its container was ended by signal {pod.terminated.signal}"

@@ -19,6 +19,7 @@ from .actions import DeleteJob, SendStop
 from .conditions import not_progressing
 from .draft import Draft
 from .ends import ended
+from .saves import note_saves
 from .straggler import no_straggler
 
 LINGER = 30.0
@@ -60,6 +61,8 @@ def _end(draft: Draft, phase: Phase, kind: Condition, reason: Reason, message: s
 def after_the_end(draft: Draft) -> None:
     """Delete what `cleanPods` does not keep, and in the end the job."""
     finished = draft.status.completion_time or draft.now
+    if _saves(draft):
+        note_saves(draft)
     kept = draft.spec.lifecycle.clean_pods
     leaving = [pod for pod in draft.view.pods if pod.component == Component.WORKER and not ended(pod)]
     patience = finished + LINGER

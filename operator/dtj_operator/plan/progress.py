@@ -67,13 +67,13 @@ def _progress(old: JobProgress, new: Progress) -> JobProgress:
         tokens_per_second=finite(new.tokens_per_second),
         samples_per_second=finite(new.samples_per_second),
         eta=_eta(old, new, total),
-        updated_at=_time(new.updated_at),
+        updated_at=point_in_time(new.updated_at),
     )
 
 
 def _eta(old: JobProgress, new: Progress, total: int | None) -> Timestamp | None:
     """When the last step will be done, from the steps since the last write, smoothed with what was expected then."""
-    now = _time(new.updated_at)
+    now = point_in_time(new.updated_at)
     if total is None or new.step is None or now is None:
         return None
     if old.step is None or old.updated_at is None or new.step <= old.step or now <= old.updated_at:
@@ -94,12 +94,12 @@ def _checkpoint(old: CheckpointStatus, reports: Iterable[Report]) -> CheckpointS
     return old.model_copy(
         update={
             "last_step": last.checkpoint_step,
-            "last_time": _time(last.checkpoint_at),
+            "last_time": point_in_time(last.checkpoint_at),
             "interval": old.interval if interval is None else float(round(interval)),
         }
     )
 
 
-def _time(at: float | None) -> Timestamp | None:
+def point_in_time(at: float | None) -> Timestamp | None:
     """A point in time out of a report, unless it is none that can be written."""
     return Timestamp(at) if at is not None and 0 <= at < 32503680000 else None

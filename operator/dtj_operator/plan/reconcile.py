@@ -29,6 +29,7 @@ from .recovery import note_recovered
 from .refusing import replace_refusing
 from .rendezvous import meet_again
 from .rounds import count_rounds
+from .saves import note_saves
 from .straggler import note_straggler
 from .success import all_finished, note_finished
 from .suspend import resume, suspend
@@ -62,6 +63,7 @@ def _steer(draft: Draft) -> None:
     note_finished(draft)
     if draft.status.resumed_at is not None:
         count_rounds(draft)
+    note_saves(draft)
     if all_finished(draft):
         succeed(draft)
         return
@@ -133,7 +135,9 @@ def _without_figures(status: JobStatus) -> JobStatus:
             "straggler": None,
             "checkpoint": status.checkpoint
             if status.phase == Phase.SUSPENDED
-            else empty.checkpoint.model_copy(update={"damaged": status.checkpoint.damaged}),
+            else empty.checkpoint.model_copy(
+                update={"damaged": status.checkpoint.damaged, "failed_at": status.checkpoint.failed_at}
+            ),
             "workers": WorkerCounts(desired=status.workers.desired),
             "pods": () if status.phase in (Phase.PENDING, Phase.STARTING) and not status.store.address else status.pods,
             "conditions": conditions,

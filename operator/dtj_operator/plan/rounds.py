@@ -12,6 +12,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection
 
+from dtj_api.checkpoint import OnFailure
 from dtj_api.names import Cause, ExitCode, Reason
 from dtj_api.status import RoundCursor
 from dtj_api.wire import NO_RANK, Failure
@@ -103,6 +104,9 @@ def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
     reason = Reason.HUNG if first.hang else Reason.RANK_FAILED
     draft.tell("Warning", reason, message)
     draft.trouble = (reason, message)
+    checkpoint = draft.spec.checkpoint
+    if first.of_volume and checkpoint is not None and checkpoint.on_failure is OnFailure.FAIL:
+        draft.fatal = draft.fatal or (Reason.VOLUME_FAILED, f"checkpoint.onFailure is Fail: {message}")
     # The built-in trainer means it so; what a script of the user's own means by its codes is its own affair.
     if first.exit_code == ExitCode.BAD_CONFIG and draft.spec.trainer is not None:
         draft.fatal = (Reason.USER_ERROR, f"restarting does not help: {message}")
@@ -140,4 +144,6 @@ def _certain(draft: Draft, ended: _Ended) -> bool:
 def _cause(failure: Failure) -> Cause:
     if failure.hang:
         return Cause.HANG
+    if failure.of_volume:
+        return Cause.VOLUME_FAILED
     return Cause.PROCESS_SIGNAL if failure.exit_code < 0 else Cause.PROCESS_EXIT

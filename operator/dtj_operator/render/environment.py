@@ -59,8 +59,12 @@ def _saving(spec: JobSpec) -> dict[str, str]:
     every = spec.checkpoint.every
     values = {Env.SAVE_EVERY_STEPS: every.steps, Env.SAVE_EVERY_SECONDS: every.seconds}
     values |= {Env.SAVE_EVERY_AUTO: 1 if every.auto else None, Env.SAVE_KEEP_EVERY: spec.checkpoint.keep_every}
+    values |= {Env.MEMORY_EVERY_STEPS: spec.checkpoint.memory_every}
     cadence: dict[str, str] = {name: str(value) for name, value in values.items() if value is not None}
-    return {**cadence, Env.SAVE_KEEP: str(spec.checkpoint.keep)}
+    keep, on_failure = str(spec.checkpoint.keep), spec.checkpoint.on_failure.value
+    if spec.checkpoint.memory_every is not None:
+        cadence[Env.MEMORY_DIR] = names.MEMORY_DIR
+    return {**cadence, Env.SAVE_KEEP: keep, Env.SAVE_ON_FAILURE: on_failure}
 
 
 def _step_timeout(hang: Hang) -> str:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dtj_api.names import RECOVERY_BUCKETS, JobMetric, Phase
+from dtj_api.names import RECOVERY_BUCKETS, Condition, JobMetric, Phase
 from dtj_api.status import RecoveryTotals
 from dtj_operator.observe.records import JobRecord
 
@@ -61,6 +61,8 @@ class JobCollector(Collector):
                 (JobMetric.TOKENS_PER_SECOND, "Tokens trained on per second, over all ranks."),
                 (JobMetric.SAMPLES_PER_SECOND, "Samples trained on per second, over all ranks."),
                 (JobMetric.CHECKPOINT_STEP, "Step of the last published checkpoint."),
+                (JobMetric.CHECKPOINTS_FAILED, "Saves in a row that failed since the last published checkpoint."),
+                (JobMetric.CHECKPOINT_FAILING, "1 while the condition CheckpointFailing is true, else 0."),
             )
         }
         straggler = GaugeMetricFamily(
@@ -107,4 +109,6 @@ def _figures(job: JobRecord) -> dict[JobMetric, float | None]:
         JobMetric.TOKENS_PER_SECOND: progress.tokens_per_second,
         JobMetric.SAMPLES_PER_SECOND: progress.samples_per_second,
         JobMetric.CHECKPOINT_STEP: job.status.checkpoint.last_step,
+        JobMetric.CHECKPOINTS_FAILED: job.status.checkpoint.failed,
+        JobMetric.CHECKPOINT_FAILING: float(job.status.is_true(Condition.CHECKPOINT_FAILING)),
     }

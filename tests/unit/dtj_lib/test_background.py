@@ -150,6 +150,68 @@ def test_a_failure_is_met_by_the_script_and_keeps_nothing(job, meets):
     assert job.names() == ["step-3.i1", "step-9.i1"]
 
 
+@pytest.fixture
+def goes_on(monkeypatch):
+    """Under a launcher, whose job has `checkpoint.onFailure: Continue` and a save at every third step."""
+    monkeypatch.setenv("DTJ_SAVE_ON_FAILURE", "Continue")
+    monkeypatch.setenv("DTJ_SAVE_EVERY_STEPS", "3")
+
+
+def failed(job):
+    return [(said["step"], said["errno"]) for said in job.told if said["type"] == "save_failed"]
+
+
+def test_training_goes_on_without_a_save_that_failed_and_tries_the_next_one(job, goes_on):
+    job.gate.set()
+    job.error = OSError(28, "No space left on device")
+    saved = []
+    for step in range(1, 11):
+        dtj.report(step=step)
+        if dtj.should_save():
+            saved.append(step)
+            job.save(step)
+            job.until_over()
+        if step == 7:
+            job.error = None
+    assert saved == [3, 6, 9]
+    dtj.wait_for_save()
+    assert failed(job) == [(3, 28), (6, 28)]
+    assert job.names() == ["step-9.i1"]
+
+
+def test_the_last_save_is_not_lost_in_silence(job, goes_on):
+    job.gate.set()
+    job.error = OSError(28, "No space left on device")
+    job.save(6)
+    with pytest.raises(dtj.SaveError, match="step 6"):
+        dtj.wait_for_save()
+    with pytest.raises(dtj.SaveError, match="step 7"), dtj.checkpoint_dir(7):
+        raise OSError(28, "No space left on device")
+    assert failed(job) == [(6, 28), (7, 28)]
+
+
+@pytest.mark.parametrize("trouble", ["in the block", "before it", "after it"])
+def test_a_save_that_was_due_and_is_waited_for_ends_no_training_either(job, goes_on, monkeypatch, trouble):
+    dtj.report(step=3)
+    assert dtj.should_save()
+    with monkeypatch.context() as patch:
+        if trouble == "before it":
+            (job.folder / "checkpoints").write_text("in the way")
+        if trouble == "after it":
+            patch.setattr("dtj.publishing.sync_folder", fail)
+        with dtj.checkpoint_dir(3) as path:
+            if trouble == "in the block":
+                fail()
+            (path / "model").write_text("x")
+    dtj.report(step=4)
+    assert not dtj.should_save(), "when the next one is due"
+    assert failed(job) == [(3, 20 if trouble == "before it" else 28)]
+
+
+def fail(*_):
+    raise OSError(28, "No space left on device")
+
+
 def test_a_failure_keeps_nobody_from_saving_anew(job, capsys):
     job.gate.set()
     job.error = OSError(5, "Input/output error")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dtj
-from dtj import publishing, saving
+from dtj import saving
 from dtj.cadence import LEAST, MOST, SHARE, History, interval
 
 DAY, HOUR = 86400.0, 3600.0
@@ -81,8 +81,7 @@ def job(monkeypatch, tmp_path, clock):
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
     monkeypatch.setenv("DTJ_SAVE_EVERY_AUTO", "1")
     history = History()
-    for module in (saving, publishing):
-        monkeypatch.setattr(module, "history", history)
+    monkeypatch.setattr(saving, "history", history)
     monkeypatch.setattr(saving.requests, "last_time", clock.now)
     told = []
     monkeypatch.setattr(saving.link, "send", lambda message: told.append(message) or True)

@@ -8,9 +8,10 @@ import pathlib
 import pytest
 
 import dtj
+from dtj import saving
 from dtj.checkpoints import superseded
 from dtj.reporting import work
-from dtj.saving import requests
+from dtj.saving import Requests, requests
 from dtj_trainer.launch.errors import describe
 
 
@@ -110,7 +111,7 @@ def test_a_checkpoint_carries_the_totals_of_the_job(alone, monkeypatch):
     assert work.totals() == {"tokens": 400, "samples": 16}
 
 
-def test_a_save_is_due_every_so_many_steps_after_the_last_one(alone, monkeypatch):
+def test_a_save_is_due_at_the_multiples_whatever_was_saved_in_between(alone, monkeypatch):
     monkeypatch.setenv("DTJ_SAVE_EVERY_STEPS", "5")
     saved = []
     for step in range(1, 18):
@@ -118,7 +119,7 @@ def test_a_save_is_due_every_so_many_steps_after_the_last_one(alone, monkeypatch
         if dtj.should_save() or step == 7:
             save(step)
             saved.append(step)
-    assert saved == [5, 7, 12, 17]
+    assert saved == [5, 7, 10, 15]
 
 
 def test_a_save_stays_due_until_it_is_made(alone, monkeypatch):
@@ -280,3 +281,34 @@ def test_the_transformers_trainer_goes_on_after_a_kill(start):
     assert names(job.folder / "work") == ["LATEST", "step-10.i1", "step-5.i1"]
     there = {path.name for path in (job.folder / "work/checkpoints/step-10.i1").iterdir()}
     assert {"trainer_state.json", "model.safetensors", "rng_state_0.pth", "rng_state_1.pth"} <= there
+
+
+def test_the_best_one_stays_until_a_later_one_is_marked(alone, monkeypatch):
+    monkeypatch.setenv("DTJ_SAVE_KEEP", "1")
+    assert dtj.best_checkpoint() is None
+    for step, best in ((1, False), (2, True), (3, False), (4, False)):
+        with dtj.checkpoint_dir(step, best=best):
+            pass
+    assert names(alone) == ["LATEST", "step-2.i1", "step-4.i1"]
+    assert dtj.best_checkpoint().name == "step-2.i1"
+    with dtj.checkpoint_dir(5, best=True):
+        pass
+    assert names(alone) == ["LATEST", "step-5.i1"]
+
+
+def test_what_is_asked_for_and_fails_is_tried_again_but_not_at_every_step(alone, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("dtj.saving.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dtj.saving.link.requests", lambda: ["leave"])
+    monkeypatch.setattr("dtj.saving.requests", Requests())
+    monkeypatch.setattr("dtj.checkpoints.requests", saving.requests)
+    monkeypatch.setenv("DTJ_SAVE_ON_FAILURE", "Continue")
+    tried = []
+    for step in range(1, 13):
+        clock[0] += 1.0
+        dtj.report(step=step)
+        if dtj.should_save():
+            tried.append(step)
+            with dtj.checkpoint_dir(step):
+                raise OSError(28, "No space left on device")
+    assert tried == [1, 6, 11]

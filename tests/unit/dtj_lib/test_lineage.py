@@ -193,6 +193,46 @@ def test_a_zombie_removes_nothing_of_what_its_successor_stands_on(incarnation):
     assert name(incarnation(3).begin()) == "step-40.i2"
 
 
+def mark(path: Path, best: object) -> None:
+    state = json.loads((path / STATE_FILE).read_text())
+    (path / STATE_FILE).write_text(json.dumps(state | {"best": best}))
+
+
+def test_the_newest_that_is_marked_as_best_is_kept(incarnation):
+    one = incarnation(1)
+    one.begin()
+    for step in (10, 20, 30, 40, 50):
+        publish(one, step)
+    mark(one.path(10), True)
+    mark(one.path(20), True)
+    mark(one.path(30), "yes")
+    assert {path.name for path in one.prune(2)} == {"step-10.i1", "step-30.i1"}
+    assert {path.name for path in one.prune(2, best=2)} == {"step-30.i1"}
+    assert {path.name for path in one.prune(2, best=0)} == {"step-10.i1", "step-20.i1", "step-30.i1"}
+    mark(one.path(50), True)
+    assert {path.name for path in one.prune(2)} == {"step-10.i1", "step-20.i1", "step-30.i1"}
+
+
+def test_the_best_of_an_earlier_incarnation_is_kept_and_that_of_a_zombie_is_not(incarnation):
+    one, two = map(incarnation, (1, 2))
+    one.begin()
+    publish(one, 10)
+    mark(one.path(10), True)
+    publish(one, 20)
+    assert name(two.begin()) == "step-20.i1"
+    publish(one, 30)
+    mark(one.path(30), True)
+    for step in (25, 35):
+        publish(two, step)
+    assert {path.name for path in two.prune(1)} == {"step-20.i1", "step-30.i1", "step-25.i2"}
+    assert {path.name for path in two.prune(1, is_valid=lambda path: path != one.path(10))} == {
+        "step-10.i1",
+        "step-20.i1",
+        "step-30.i1",
+        "step-25.i2",
+    }
+
+
 @pytest.mark.parametrize(
     "text", ["step-1", "step-1.i", "step-x.i1", "step-1.i1.bad", ".draft-1.ab", "LATEST", "xstep-1.i1"]
 )

@@ -16,6 +16,7 @@ CAUSES: list[tuple[str, dict[str, Any], Cause]] = [
     ("exit 1", {"code": 1}, Cause.POD_FAILED),
     ("exit 143 though nobody deletes it", {"code": 143}, Cause.DRAINED),
     ("memory limit", {"code": 137, "oom": True}, Cause.OUT_OF_MEMORY),
+    ("memory limit for one of its processes, and a drain later", {"code": 143, "oom": True}, Cause.DRAINED),
     ("kubectl delete", {"code": 143, "deletion_at": NOW + 100}, Cause.POD_DELETED),
     ("drain", {"code": 143, "deletion_at": NOW + 100, "disruption": "EvictionByEvictionAPI"}, Cause.POD_EVICTED),
     ("preemption", {"code": 143, "disruption": "PreemptionByScheduler"}, Cause.POD_EVICTED),
@@ -49,6 +50,13 @@ def test_a_pod_that_the_kubelet_refuses_is_excused_and_made_anew_after_a_pause(r
     later = job.without(1).stored(made.status)
     assert CreateWorker not in map(type, plan(later.view(NOW + 1)).actions)
     assert plan(later.view(NOW + 5)).actions == (CreateWorker("ner-worker-0001", 1, 1),)
+
+
+def test_a_drained_pod_is_not_said_to_have_been_killed_though_a_process_of_it_was() -> None:
+    made = plan(a_job().replicas(2).running().end(1, 143, oom=True).view())
+    (lost,) = (event.message for event in made.events if event.reason == Reason.WORKER_LOST)
+    assert "memory" not in lost
+    assert "exited 143" in lost
 
 
 def test_a_dead_pod_is_replaced_only_when_its_object_is_gone() -> None:

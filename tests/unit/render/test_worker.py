@@ -124,6 +124,7 @@ def test_how_long_a_step_may_take(hang: dict[str, str], value: str) -> None:
 def test_the_environment_of_the_launcher() -> None:
     every = {"steps": 50, "auto": True}
     checkpoint = {"volume": {"claimName": "data"}, "every": every, "keep": 2, "keepEvery": 1000}
+    checkpoint |= {"onFailure": "Fail", "memoryEvery": 10}
     rendezvous = {"joinTimeout": "5m", "heartbeat": "1500ms", "heartbeatMisses": 4, "lastCall": "0s"}
     failures = {"backoff": {"initial": "2s", "max": "1m"}}
     job = a_job().spec(checkpoint=checkpoint, rendezvous=rendezvous, failurePolicy=failures)
@@ -151,6 +152,9 @@ def test_the_environment_of_the_launcher() -> None:
         Env.SAVE_EVERY_AUTO: "1",
         Env.SAVE_KEEP: "2",
         Env.SAVE_KEEP_EVERY: "1000",
+        Env.SAVE_ON_FAILURE: "Fail",
+        Env.MEMORY_EVERY_STEPS: "10",
+        Env.MEMORY_DIR: "/dev/shm/dtj",
     }
 
 

@@ -45,6 +45,32 @@ def test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit(
     assert after["weights"] == whole["weights"]
 
 
+MEMORY = {"ddp-3": SAME_WORLD["ddp-3"], "fsdp-2": SAME_WORLD["fsdp-2"]}
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "a rank's part lost"])
+@pytest.mark.parametrize("case", MEMORY)
+def test_what_all_ranks_hold_in_memory_is_gone_on_from_bit_for_bit(
+    dropout_root: Path, tmp_path: Path, case: str, lost: bool
+) -> None:
+    """Step 40 is on the volume and 44 in memory; with one rank's part of it lost, 42 is."""
+    world, changes = MEMORY[case]
+    raw = config_of(dropout_root, epochs=EPOCHS, **changes)
+    memory = tmp_path / "memory"
+    kept = {"DTJ_MEMORY_DIR": str(memory), "DTJ_MEMORY_EVERY_STEPS": "2"}
+    env = work_env(tmp_path / "cut", EVERY) | {"DTJ_INCARNATION": "1", "DTJ_ROUND": "1"} | kept
+    whole = run(world, raw, tmp_path / "whole", every=0)[0]
+    run_ranks(world, train_job, raw, CRASH, env=env)
+    if lost:
+        shutil.rmtree(memory / f"step-44.i1.r1.1-{world}")
+    after = run_ranks(world, train_job, raw, env=env | {"DTJ_INCARNATION": "2"})[0]
+
+    assert after["start"] == (42 if lost else 44)
+    assert after["steps"] == whole["steps"][after["start"] :]
+    assert after["evaluations"] == whole["evaluations"]
+    assert after["weights"] == whole["weights"]
+
+
 @pytest.fixture(scope="module")
 def resized(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """One rank from start to end, beside 2 shards -> 3 replicas -> 2 x 1 shards in the same folder."""

@@ -10,10 +10,12 @@ What all ranks hold alike is written by one of them, and only copied there: each
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter, state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
@@ -31,6 +33,8 @@ from dtj_trainer.parallel.wrap import Parallel
 
 TENSORS = "tensors"
 """Their folder in a checkpoint."""
+PART = "part.pt"
+"""A rank's part of a checkpoint in memory."""
 MODEL, BEST = "model", "best"
 """Where the weights are in it: the last ones, and those of the best evaluation."""
 
@@ -97,42 +101,89 @@ class Copies:
 def share(tree: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     """What one rank writes of a tree: its shards, and its share of what all ranks hold alike.
 
-    The shares are about equal in bytes, and each rank finds them for itself: what counts is the same on all.
-
     Args:
         tree: nested dicts, the same names on all ranks.
         rank: of this process.
         world: number of ranks.
     """
+    kept: dict[str, Any] = {}
+    for path, value, writer in _dealt(tree, world):
+        if writer in (None, rank):
+            branch = kept
+            for name in path[:-1]:
+                branch = branch.setdefault(name, {})
+            branch[path[-1]] = value
+    return kept
+
+
+def _dealt(tree: dict[str, Any], world: int) -> list[tuple[tuple[str, ...], Any, int | None]]:
+    """The leaves of a tree by their paths, and who writes each; None: every rank its shard.
+
+    Each rank finds the same for itself, and the shares are about equal in bytes.
+    """
     load = [0] * world
+    dealt: list[tuple[tuple[str, ...], Any, int | None]] = []
+    for path, value in _leaves(tree):
+        writer = None
+        if not isinstance(value, DTensor):
+            writer = load.index(min(load))
+            load[writer] += value.nbytes if isinstance(value, torch.Tensor) else 1
+        dealt.append((path, value, writer))
+    return dealt
 
-    def mine(branch: dict[str, Any]) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for name in sorted(branch, key=str):
-            value = branch[name]
-            if isinstance(value, dict):
-                if below := mine(value):
-                    kept[name] = below
-            elif isinstance(value, DTensor):
-                kept[name] = value
-            else:
-                writer = load.index(min(load))
-                load[writer] += value.nbytes if isinstance(value, torch.Tensor) else 1
-                if writer == rank:
-                    kept[name] = value
-        return kept
 
-    return mine(tree)
+def _leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in sorted(tree, key=str):
+        if isinstance(tree[name], dict):
+            yield from _leaves(tree[name], (*above, name))
+        else:
+            yield (*above, name), tree[name]
 
 
 def load_tensors(directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool) -> Weights | None:
     """Read this rank's part into model and optimizer, and return the best weights if the checkpoint has them."""
+
+    def read(tree: dict[str, Any]) -> None:
+        state_dict_loader.load(tree, checkpoint_id=directory / TENSORS)
+
+    return _load(read, parallel, optimizer, best)
+
+
+def write_part(directory: Path, tree: dict[str, Any]) -> None:
+    """Write what `tensors_to_save` gave for the same rank of as many to read; no collective."""
+    torch.save({"/".join(path): _local(value) for path, value in _leaves(tree)}, directory / PART)
+
+
+def load_part(
+    directory: Path, parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool, world: World
+) -> Weights | None:
+    """As `load_tensors`, from the parts that all ranks wrote with `write_part`; a collective of all ranks."""
+
+    def read(tree: dict[str, Any]) -> None:
+        mine = torch.load(directory / PART, weights_only=True, mmap=True)
+        for path, value, writer in _dealt(tree, world.size):
+            local = _local(value)
+            if writer in (None, world.rank):
+                local.copy_(mine["/".join(path)])
+            if writer is not None:
+                dist.broadcast(local, src=writer)
+
+    return _load(read, parallel, optimizer, best)
+
+
+def _load(
+    read: Callable[[dict[str, Any]], None], parallel: Parallel, optimizer: torch.optim.Optimizer, best: bool
+) -> Weights | None:
     optimizer_state = get_optimizer_state_dict(parallel.plain, optimizer)
     tree = _tree(parallel, optimizer, copy_weights(parallel) if best else None, optimizer_state)
-    state_dict_loader.load(tree, checkpoint_id=directory / TENSORS)
+    read(tree)
     set_model_state_dict(parallel.plain, tree[MODEL])
     set_optimizer_state_dict(parallel.plain, optimizer, optimizer_state)
     return tree.get(BEST)
+
+
+def _local(value: torch.Tensor) -> torch.Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def load_alone(directory: Path, which: str) -> Weights:

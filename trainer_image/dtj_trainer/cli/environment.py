@@ -33,9 +33,11 @@ def environment(spec: JobSpec) -> dict[str, str]:
             Env.SAVE_EVERY_SECONDS: spec.checkpoint.every.seconds,
             Env.SAVE_EVERY_AUTO: 1 if spec.checkpoint.every.auto else None,
             Env.SAVE_KEEP_EVERY: spec.checkpoint.keep_every,
+            Env.MEMORY_EVERY_STEPS: spec.checkpoint.memory_every,
         }
         values |= {name: str(value) for name, value in every.items() if value is not None}
         values[Env.SAVE_KEEP] = str(spec.checkpoint.keep)
+        values[Env.SAVE_ON_FAILURE] = spec.checkpoint.on_failure.value
     return values
 
 

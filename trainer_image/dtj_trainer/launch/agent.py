@@ -164,6 +164,8 @@ class Agent(ElasticAgent):
     def _begin_round(self) -> Round:
         tools, board = self._tools, self._tools.board
         board.set(self._incarnation, state=LauncherState.MEETING)
+        if tools.probe:
+            tools.probe.ask()
         info = self.meeting.next_rendezvous()
         round = self.meeting.round
         assert round is not None
@@ -178,6 +180,8 @@ class Agent(ElasticAgent):
             tools.check.run(self.meeting.link, self._incarnation, round, self.pause)
             self.meeting.checked = True
             board.set(self._incarnation, volume_shared=True)
+        if tools.probe:
+            tools.probe.wait(self.pause)
         tools.board.begin_round()
         self._phases.begin(round)
         board.training.begin_round({local: round.first_rank + local for local in range(self._processes)})

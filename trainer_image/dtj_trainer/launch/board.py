@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
 from dtj_api.names import LauncherState
-from dtj_api.wire import Failure, Meet, Report, encode
+from dtj_api.wire import Failure, Meet, Report, VolumeTry, encode
+from dtj_trainer.launch.lost_saves import SaveLog
 from dtj_trainer.launch.stall import Timeout
 from dtj_trainer.launch.training import Training
 
@@ -34,6 +36,7 @@ class Board:
         self._rounds = 0
         self._damaged: list[str] = []
         self._told: set[str] = set()
+        self._saves = SaveLog()
         self._fields: dict[str, Any] = {
             "pod_uid": pod_uid,
             "index": index,
@@ -112,6 +115,27 @@ class Board:
         with self._lock:
             return len(self._told)
 
+    def save_failed(self, local_rank: int, said: dict[str, Any]) -> None:
+        """A rank has told of a save that failed."""
+        with self._lock:
+            self._saves.failed(local_rank, said, time.time())
+
+    def published(self) -> None:
+        """A rank has told of a save that was published."""
+        with self._lock:
+            self._saves.published()
+
+    @property
+    def failed_saves(self) -> int:
+        """Saves that have failed since the launcher began."""
+        with self._lock:
+            return self._saves.total
+
+    def tried_volume(self, found: VolumeTry) -> None:
+        """What became of a small file on the volume."""
+        with self._lock:
+            self._fields["volume"] = found
+
     def begin_round(self) -> None:
         """Ranks of this pod are started."""
         with self._lock:
@@ -141,6 +165,7 @@ class Board:
                 **{**self._fields, "state": str(self._fields["state"])},
                 failures=tuple(self._failures),
                 damaged=tuple(self._damaged),
+                lost_saves=self._saves.lost,
                 progress=self.training.progress(),
                 reports=self.training.reports,
                 clock=self.training.clock(),

@@ -20,8 +20,10 @@ _WORLD_TYPES = frozenset(
     {"AcceleratorError", "DistError", "KeyboardInterrupt", "MemoryError", "OutOfMemoryError", "SystemExit"}
     | {"DistBackendError", "DistNetworkError", "DistQueueEmptyError", "DistStoreError"}
     # Ours, by name: torch's `record` leaves no base classes, and fewer workers than fit are nobody's mistake.
-    | {"RestoreError", "SaveError", "ShrunkError"}
+    | {"ShrunkError"}
 )
+_VOLUME_TYPES = frozenset({"RestoreError", "SaveError"})
+"""Of `dtj`, which raises them for nothing but an OSError."""
 _WORLD_TEXT = re.compile(
     r"gloo|nccl|c10d|ProcessGroup|TCPStore|CUDA|cuDNN|cuBLAS|HIP error"
     r"|DataLoader worker|connection (closed|refused|reset)|broken pipe|timed? ?out",
@@ -38,6 +40,11 @@ class RankError:
     user_error: bool
     at: float | None
 
+    @property
+    def of_volume(self) -> bool:
+        """The volume failed under `dtj`."""
+        return self.message.partition(":")[0].rpartition(".")[2] in _VOLUME_TYPES
+
 
 def describe(error: BaseException) -> tuple[str, str, bool]:
     """Type and text, the end of the traceback, and whether it is the user's error."""
@@ -49,7 +56,7 @@ def describe(error: BaseException) -> tuple[str, str, bool]:
 
 def is_user_error(kinds: list[str], text: str) -> bool:
     """Judge an exception by the names of its classes (most derived first) and its text."""
-    if any(kind in _WORLD_TYPES or _is_os_error(kind) for kind in kinds):
+    if any(kind in _WORLD_TYPES | _VOLUME_TYPES or _is_os_error(kind) for kind in kinds):
         return False
     # c10d and CUDA raise plain RuntimeErrors for much; the text is all there is to tell them by.
     return not (kinds[0] == "RuntimeError" and _WORLD_TEXT.search(text))

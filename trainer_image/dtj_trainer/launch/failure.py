@@ -41,6 +41,7 @@ def failure_of(
         message=error.message if error else "",
         log_tail=rank.log.tail(),
         # A rank that says that its configuration is wrong says the same after any restart.
+        of_volume=error is not None and error.of_volume,
         user_error=bool(error and error.user_error) or rank.exit.code == ExitCode.BAD_CONFIG,
     )
     return failure, error.trace if error else ""

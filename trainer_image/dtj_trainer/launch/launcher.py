@@ -24,6 +24,7 @@ from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.events import ChildEnded, Event, Outcome, Terminate, ZygoteLost
 from dtj_trainer.launch.logs import Logs, write_all
 from dtj_trainer.launch.meeting import Meeting
+from dtj_trainer.launch.probe import VolumeProbe
 from dtj_trainer.launch.process import reap_orphans
 from dtj_trainer.launch.ranks import Zygote
 from dtj_trainer.launch.round import Member, Terms
@@ -74,6 +75,10 @@ class Launcher:
         self._servers = Servers(settings, self._board, scratch, events.put)
         self._agent: Agent | None = None
         self._thread: threading.Thread | None = None
+        probe = None
+        if settings.work_dir:
+            tell, say = self._board.tried_volume, self._logs.say
+            probe = VolumeProbe(settings.work_dir, settings.index, settings.pod_uid, tell, say)
         self._tools = Tools(
             command=command,
             zygote=Zygote(channel, lambda: events.put(ZygoteLost())),
@@ -82,6 +87,7 @@ class Launcher:
             backoff=Backoff(settings.backoff_initial, settings.backoff_max),
             scratch=scratch,
             check=VolumeCheck(settings.work_dir, settings.index) if settings.work_dir else None,
+            probe=probe,
             on_failure=self._tell_failure,
             on_trained=self._forget_failure,
         )
@@ -98,6 +104,8 @@ class Launcher:
             write_termination(self._settings.termination_log, f"a port cannot be opened: {error}")
             self._logs.say(f"a port cannot be opened: {error}")
             return self._end(ExitCode.BAD_CONFIG)
+        if self._tools.probe:
+            self._tools.probe.ask()
         self._logs.say(f"worker {self._settings.index} waits to be told where to meet; runs as {self._command.run_as}")
         while True:
             event = self._events.get()
@@ -222,12 +230,24 @@ class Launcher:
             id = f"leave-{self._settings.pod_uid}"
             self._servers.request_save(id)
             saved = self._servers.call(self._servers.ranks.saved(id), patience)
-            self._logs.say("saved before leaving" if saved else "leaves without a save: the ranks could not make one")
+            self._say_how_it_leaves(saved)
         self._quit_agent()
         if self._board.report().progress.checkpoint_step is not None:
             # The save is the last that this pod has to tell, and the status is to tell it too.
             self._servers.wait_until_shown(LAST_WORD)
         return ExitCode.DRAINED
+
+    def _say_how_it_leaves(self, saved: bool | None) -> None:
+        """A save that was lost is not lost in silence: whoever reads why this pod ended finds it."""
+        if saved:
+            self._logs.say("saved before leaving")
+            return
+        lost = self._board.report().lost_saves
+        why = f"it failed: {lost.text}" if lost.count else "the ranks could not make one"
+        self._logs.say(f"leaves without a save: {why}")
+        if lost.count:
+            text = f"left without a save: that of step {lost.step} failed: {lost.text}"
+            write_termination(self._settings.termination_log, text)
 
     def _fail(self, error: str) -> ExitCode:
         self._board.finish(LauncherState.FAILED, error)

@@ -155,6 +155,7 @@ class LocalJob:
             Env.BIND_ADDRESS: HOST,
             # Of a launcher that is killed, nothing must be left either.
             Env.SCRATCH_DIR: self._scratch.name,
+            Env.MEMORY_DIR: f"{self._scratch.name}/memory-{index}",
             Env.TERMINATION_LOG: str(self.termination_log(index)),
         }
         process = self._start("dtj_trainer.launch", ["--", *self._command], variables)

@@ -28,7 +28,11 @@ HELP = {
     TrainMetric.MEMORY_BYTES: "Resident memory of a rank, or of its GPU where it has one.",
     TrainMetric.CHECKPOINT_STEP: "Step of the last checkpoint that was published.",
     TrainMetric.CHECKPOINT_SECONDS: "Seconds that the last checkpoint took.",
+    TrainMetric.CHECKPOINT_STALL_SECONDS: "Seconds of these that training stood still.",
+    TrainMetric.MEMORY_STEP: "Step of the last checkpoint in memory.",
     TrainMetric.CHECKPOINTS_DAMAGED: "Checkpoints that were found damaged and passed over.",
+    TrainMetric.CHECKPOINTS_FAILED: "Saves that failed.",
+    TrainMetric.VOLUME_SECONDS: "Seconds that a small file last took on the volume.",
 }
 
 
@@ -36,11 +40,15 @@ def render(job: str, board: Board) -> bytes:
     """The page: all local ranks, by global rank."""
     lines: list[str] = []
     ranks = board.training.series()
+    report = board.report()
     of_pod: dict[TrainMetric, float] = {
-        TrainMetric.WORLD_SIZE: board.report().world_size,
+        TrainMetric.WORLD_SIZE: report.world_size,
         TrainMetric.RESTARTS: board.restarts,
         TrainMetric.CHECKPOINTS_DAMAGED: board.damaged_count,
+        TrainMetric.CHECKPOINTS_FAILED: board.failed_saves,
     }
+    if report.volume.seconds is not None:
+        of_pod[TrainMetric.VOLUME_SECONDS] = report.volume.seconds
     for metric in TrainMetric:
         samples = list(_samples(metric, job, of_pod, ranks))
         if samples:

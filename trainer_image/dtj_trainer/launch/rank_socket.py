@@ -5,7 +5,8 @@ Messages are JSON objects with a `type`:
 
     rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase}, pace {seconds},
                        ready {} (it has asked whether to save, so it can),
-                       saved {step, seconds, ids, digests}, done {}
+                       saved {step, seconds, stall, ids, digests}, save_failed {step, errno, why},
+                       damaged {checkpoint, why}, done {}
     launcher -> rank   save {id}
 """
 
@@ -130,8 +131,12 @@ class RankSocket:
             ids = [id for id in said.get("ids", []) if isinstance(id, str)]
             self._agreed = [*self._agreed, *said.get("digests", [])][-KEPT_IDS:]
             self._publish(local_rank, ids)
+            self._board.published()
             facts = {"checkpoint_step": said.get("step"), "checkpoint_at": time.time()}
-            self._board.training.take(local_rank, {**facts, "checkpoint_seconds": said.get("seconds")})
+            times = {"checkpoint_seconds": said.get("seconds"), "checkpoint_stall_seconds": said.get("stall")}
+            self._board.training.take(local_rank, facts | times)
+        elif said.get("type") == "save_failed":
+            self._board.save_failed(local_rank, said)
         elif said.get("type") == "damaged":
             self._board.found_damaged(f"{said.get('checkpoint')}: {said.get('why')}")
         else:

@@ -11,6 +11,7 @@ from dtj_trainer.launch.backoff import Backoff
 from dtj_trainer.launch.board import Board
 from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.logs import Logs
+from dtj_trainer.launch.probe import VolumeProbe
 from dtj_trainer.launch.ranks import Zygote
 from dtj_trainer.launch.volume import VolumeCheck
 
@@ -27,6 +28,7 @@ class Tools:
     scratch: Path
     """A private folder on this machine: the ranks' socket and their error files."""
     check: VolumeCheck | None
+    probe: VolumeProbe | None
     on_failure: Callable[[Failure, str], None]
     """Told the first failure of a round, with its traceback."""
     on_trained: Callable[[], None]

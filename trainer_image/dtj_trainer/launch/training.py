@@ -55,6 +55,8 @@ GAUGES = {
     "memory": TrainMetric.MEMORY_BYTES,
     "checkpoint_step": TrainMetric.CHECKPOINT_STEP,
     "checkpoint_seconds": TrainMetric.CHECKPOINT_SECONDS,
+    "checkpoint_stall_seconds": TrainMetric.CHECKPOINT_STALL_SECONDS,
+    "memory_step": TrainMetric.MEMORY_STEP,
 }
 HISTOGRAMS = {"step_seconds": TrainMetric.STEP_SECONDS, "data_wait_seconds": TrainMetric.DATA_WAIT_SECONDS}
 WORK = {

@@ -51,12 +51,17 @@ class VolumeCheck:
         link.add(f"{prefix}/looked", 1)
         while link.add(f"{prefix}/looked", 0) < len(round.members):
             pause(_LOOK)
+        # All have looked. The last one to leave finds the folder empty.
+        with contextlib.suppress(OSError):
+            ours = self._work_dir / self._path(incarnation)
+            ours.unlink(missing_ok=True)
+            ours.parent.rmdir()
         if found := link.get(f"{prefix}/bad"):
             raise VolumeNotSharedError(found)
 
     def _write(self, incarnation: int) -> str:
         """Path (within the work dir) and content of our file; empty when the disk takes no file, as when it is full."""
-        path = Path(".dtj", "volume-check", str(incarnation), str(self._index))
+        path = self._path(incarnation)
         nonce = secrets.token_hex(16)
         try:
             (self._work_dir / path).parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +72,9 @@ class VolumeCheck:
         except OSError:
             return ""
         return f"{path}\n{nonce}"
+
+    def _path(self, incarnation: int) -> Path:
+        return Path(".dtj", "volume-check", str(incarnation), str(self._index))
 
     def _look(self, link: StoreLink, prefix: str, neighbour: int, pause: Callable[[float], None]) -> str:
         """Look for the neighbour's file; what is wrong, or nothing."""

@@ -1,0 +1,53 @@
+"""What torch makes of a volume that takes no more, told as what it is.
+
+`torch.save` on a full disk raises a RuntimeError about positions in a zip file; a distributed checkpoint raises a
+CheckpointException, which is no Exception, around one such for each rank. Taken as they are they look like bugs of the
+script (seen with torch 2.13 to 2.15).
+
+torch is not imported here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+_WRITERS = ("inline_container.cc", "PytorchStreamWriter", "iostream error")
+"""In the texts of torch's own writer of files."""
+
+
+def of_distributed_checkpoint(error: BaseException) -> bool:
+    """Whether it is torch's CheckpointException, which `except Exception` does not catch."""
+    return type(error).__name__ == "CheckpointException"
+
+
+def volume_error(error: BaseException, folder: Path) -> OSError | None:
+    """The failure of the volume behind an error of a save; None: it is of another kind.
+
+    Args:
+        error: what the save raised.
+        folder: that it wrote to.
+    """
+    if isinstance(error, OSError):
+        return error
+    if of_distributed_checkpoint(error):
+        ranks = [failure[0] for failure in getattr(error, "failures", {}).values()]
+        found = [volume_error(one, folder) for one in ranks if isinstance(one, BaseException)]
+        # One rank with a bug makes it one.
+        return found[0] if found and None not in found else None
+    if not any(writer in str(error) for writer in _WRITERS):
+        return None
+    known = next((one for one in (error.__cause__, error.__context__) if isinstance(one, OSError)), None)
+    if known is not None:
+        return known
+    code = errno.ENOSPC if _is_full(folder) else errno.EIO
+    return OSError(code, f"{os.strerror(code)}, as torch says: {error}".splitlines()[0], str(folder))
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    return space.f_bavail == 0 or (space.f_files > 0 and space.f_favail == 0)
