@@ -164,7 +164,7 @@ def manifests() -> list[tuple[str, str]]:
         (relative(page), block)
         for page in DOCS
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)
-        if f"kind: {names.KIND}" in block
+        if re.search(rf"^kind: {names.KIND}$", block, re.M)
     ]
     assert blocks, "no page shows a manifest"
     return blocks

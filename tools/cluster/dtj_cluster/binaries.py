@@ -91,6 +91,12 @@ GO_MODULES = (
     ),
     GoModule("helm", "helm.sh/helm/v4", ("helm",), package="helm.sh/helm/v4/cmd/helm"),
     GoModule("kwok", "sigs.k8s.io/kwok", ("kwok",), package="sigs.k8s.io/kwok/cmd/kwok"),
+    GoModule(
+        "metrics-server",
+        "sigs.k8s.io/metrics-server",
+        ("metrics-server",),
+        package="sigs.k8s.io/metrics-server/cmd/metrics-server",
+    ),
 )
 _MODULE_OF = {program: module for module in GO_MODULES for program in module.programs}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 
-from dtj_cluster import binaries, control_plane, images, node, seed
+from dtj_cluster import binaries, control_plane, images, metrics_server, node, seed
 from dtj_cluster.clean import together
 from dtj_cluster.cluster import Cluster
 from dtj_cluster.errors import ClusterError
@@ -108,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = add(name, lambda options, run=run: run(_cluster(options), options.node), text)  # type: ignore[misc]
         command.add_argument("node", metavar="NAME")
+    add(
+        "metrics",
+        lambda options: metrics_server.start(_cluster(options)),
+        "start metrics-server, for `kubectl top` and HorizontalPodAutoscalers",
+    )
     claim = add(
         "claim",
         lambda options: print(_cluster(options).claim(options.namespace, options.claim)),
