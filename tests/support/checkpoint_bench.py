@@ -17,7 +17,7 @@ from torch.distributed import checkpoint as dcp
 from transformers import BertConfig, BertForTokenClassification
 
 import dtj
-from dtj import publishing
+from dtj import manifest
 from dtj_trainer.checkpoint.tensors import Copies, tensors_to_save, write_tensors
 from dtj_trainer.parallel.ddp import Replicated
 from dtj_trainer.parallel.world import join
@@ -44,8 +44,8 @@ class Bench:
             num_hidden_layers=layers,
             num_attention_heads=hidden // 64,
             intermediate_size=4 * hidden,
-            num_labels=9,
         )
+        config.num_labels = 9
         self.parallel = Replicated(BertForTokenClassification(config), self.world, "fp32")
         self.optimizer = torch.optim.AdamW(self.parallel.plain.parameters())
         self.ids = torch.randint(0, 8000, (batch, LENGTH))
@@ -108,12 +108,12 @@ class Bench:
             write_tensors(path, self._tree(), None)
 
     def _bare(self, step: int) -> None:
-        sums_of = publishing.manifest.sums_of
-        publishing.manifest.sums_of = lambda folder, files: {name: [0, "none:"] for name in files}
+        sums_of = manifest.sums_of
+        manifest.sums_of = lambda folder, files: {name: [0, "none:"] for name in files}
         try:
             self._synchronous(step)
         finally:
-            publishing.manifest.sums_of = sums_of
+            manifest.sums_of = sums_of
 
     def _dcp(self, step: int) -> None:
         state = {"model": self.parallel.plain.state_dict(), "optimizer": self.optimizer.state_dict()}
