@@ -166,20 +166,30 @@ class OptimizerConfig(ApiModel):
 
 
 class ParallelConfig(ApiModel):
-    """How the ranks share the model. Only the data is split; replicas x shards = ranks."""
+    """How the ranks share the model: dataReplicate x dataShard x tensor = ranks, the last varying fastest."""
 
     data_shard: int = Field(
         default=1,
         ge=-1,
         le=65536,
         description="Ranks over which parameters, gradients and optimizer state are sharded (FSDP2). 1: DDP. -1: over "
-        "all ranks that dataReplicate leaves.",
+        "all ranks that dataReplicate and tensor leave.",
     )
     data_replicate: int = Field(
         default=-1,
         ge=-1,
         le=65536,
-        description="Replicas of the model. -1: the ranks divided by dataShard, which follows an elastic resize.",
+        description="Replicas of the model. -1: the ranks divided by dataShard and tensor, which follows an elastic "
+        "resize.",
+    )
+    tensor: int = Field(
+        default=1,
+        ge=1,
+        le=65536,
+        description="Ranks that compute each layer together on the same sentences, every one a part of its heads and "
+        "of its inner width, both of which this number must divide (tensor parallelism; BERT, RoBERTa, XLM-RoBERTa, "
+        "CamemBERT, ELECTRA and DistilBERT). They exchange data in every layer: choose a divisor of the ranks of a "
+        "pod. 1: none.",
     )
 
     @model_validator(mode="after")
@@ -189,14 +199,17 @@ class ParallelConfig(ApiModel):
                 raise ValueError(f"{name} is 0; allowed are -1 and 1 or more")
         return self
 
-    def shape(self, ranks: int) -> tuple[int, int] | None:
-        """Replicas and shards that so many ranks make, or None when they do not come out even."""
+    def shape(self, ranks: int) -> tuple[int, int, int] | None:
+        """Replicas, shards and parts of a layer that so many ranks make, or None when they do not come out even."""
+        data, rest = divmod(ranks, self.tensor)
+        if rest:
+            return None
         shard, replicate = self.data_shard, self.data_replicate
         if shard == -1:
-            shard = ranks if replicate == -1 else ranks // replicate
+            shard = data if replicate == -1 else data // replicate
         if replicate == -1:
-            replicate = ranks // shard if shard else 0
-        return (replicate, shard) if replicate * shard == ranks else None
+            replicate = data // shard if shard else 0
+        return (replicate, shard, self.tensor) if replicate * shard == data else None
 
 
 class EvaluateConfig(ApiModel):

@@ -30,12 +30,12 @@ TRAINER_RULES = (
     ),
     Rule(
         "!has(self.parallel) || self.parallel.dataShard != 0",
-        "must be -1 (all ranks that dataReplicate leaves) or 1 or more",
+        "must be -1 (all ranks that dataReplicate and tensor leave) or 1 or more",
         ".parallel.dataShard",
     ),
     Rule(
         "!has(self.parallel) || self.parallel.dataReplicate != 0",
-        "must be -1 (the ranks divided by dataShard) or 1 or more",
+        "must be -1 (the ranks divided by dataShard and tensor) or 1 or more",
         ".parallel.dataReplicate",
     ),
     Rule(

@@ -19,9 +19,10 @@ def misfit(spec: JobSpec) -> str | None:
         ranks = size * workers.processes
         if parallel.shape(ranks) is None:
             return (
-                f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} "
-                f"does not make the {ranks} ranks of {size} workers, and the job may go on with any number from "
-                f"{workers.effective_min} to {workers.replicas}; use -1, which follows it, or leave minReplicas out"
+                f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} x "
+                f"tensor {parallel.tensor} does not make the {ranks} ranks of {size} workers, and the job may go on "
+                f"with any number from {workers.effective_min} to {workers.replicas}; use -1, which follows it in steps "
+                "of tensor, or leave minReplicas out"
             )
     return None
 

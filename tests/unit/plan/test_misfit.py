@@ -33,7 +33,7 @@ def test_it_trains_on_in_its_size_and_says_why(replicas: int) -> None:
     assert (made.status.phase, made.status.members) == (Phase.RUNNING, (0, 1, 2, 3))
     status, reason, message = _admitted(made)
     assert (status, reason) == ("False", Reason.INVALID_SPEC)
-    assert f"spec.trainer.parallel: dataShard 2 x dataReplicate -1 does not make the {replicas} ranks" in message
+    assert f"parallel: dataShard 2 x dataReplicate -1 x tensor 1 does not make the {replicas} ranks" in message
     assert "until then it goes on with 4 workers" in message
     assert [(event.type, event.reason) for event in made.events] == [("Warning", Reason.INVALID_SPEC)]
     assert plan(job.stored(made.status).view()).events == (), "said once"

@@ -107,6 +107,10 @@ def test_a_refused_pod_is_a_condition_and_no_loop() -> None:
         ({"dataShard": 2, "dataReplicate": 2}, 4, None, ""),
         ({"dataShard": 2, "dataReplicate": 2}, 3, None, "does not make the 3 ranks of 3 workers"),
         ({"dataShard": -1}, 4, 1, ""),
+        ({"tensor": 2}, 4, None, ""),
+        ({"tensor": 2}, 4, 3, "x tensor 2 does not make the 3 ranks of 3 workers"),
+        ({"tensor": 2, "dataShard": 2}, 2, None, "x tensor 2 does not make the 2 ranks of 2 workers"),
+        ({"tensor": 2, "dataShard": -1, "dataReplicate": 2}, 8, None, ""),
         ({}, 4, 1, ""),
     ],
 )
