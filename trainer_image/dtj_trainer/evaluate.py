@@ -22,11 +22,11 @@ def predict_split(
     """Tag ids of every sentence, in the order of the split, on every rank."""
     order = sorted(range(len(features)), key=lambda i: -len(features[i].pieces))
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    rounds = -(-len(chunks) // world.size)
+    rounds = -(-len(chunks) // world.data_size)
     mine: dict[int, list[int]] = {}
     with parallel.inference() as module:
         for turn in range(rounds):
-            at = turn * world.size + world.rank
+            at = turn * world.data_size + world.data_rank
             chunk = chunks[at] if at < len(chunks) else []
             predicted = task.predict(module, [features[i] for i in chunk] or features[:1], world.device)
             mine.update(zip(chunk, predicted, strict=False))

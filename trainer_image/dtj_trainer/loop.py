@@ -31,7 +31,13 @@ def train(session: Session) -> None:
     if session.evaluation_due():
         session.evaluate()
     steps = stream(
-        session.sampler, session.cursor, config.epochs, world.rank, world.size, config.micro_batch_size, collate
+        session.sampler,
+        session.cursor,
+        config.epochs,
+        world.data_rank,
+        world.data_size,
+        config.micro_batch_size,
+        collate,
     )
     clock = time.perf_counter()
     while not session.finished:

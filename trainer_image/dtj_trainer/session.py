@@ -84,7 +84,7 @@ class Session:
     def seed_step(self) -> None:
         """Seed the dropout of the coming step by the step alone, and by the rank what `adapt` could not reach."""
         self.draws.begin(self.state.step)
-        seed = (self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.rank
+        seed = (self.config.seed * 1_000_003 + self.state.step) * 65_537 + self.world.data_rank
         torch.manual_seed(seed % 2**63)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:

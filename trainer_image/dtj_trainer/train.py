@@ -17,6 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ErrorHandler
+from transformers import AutoConfig
 
 import dtj
 from dtj.checkpoints import superseded
@@ -24,10 +25,11 @@ from dtj_api.base import ManifestError
 from dtj_api.names import Env, ExitCode
 from dtj_api.trainer import TrainerConfig, parse_trainer
 from dtj_trainer.checkpoint.state import ResumeError
-from dtj_trainer.data.locate import NotFoundError
+from dtj_trainer.data.locate import NotFoundError, locate_model
 from dtj_trainer.data.sentences import DataError
 from dtj_trainer.export import export_model
 from dtj_trainer.loop import train
+from dtj_trainer.parallel.tensor import expect_splittable
 from dtj_trainer.parallel.world import LayoutError, join, layout
 from dtj_trainer.report import build_report, write_report
 from dtj_trainer.session import Session
@@ -86,7 +88,11 @@ def run(config: TrainerConfig) -> None:
             raise
         raise ShrunkError(str(error)) from None
     task = Ner(config)
-    world = join(config.cpu_threads)
+    if config.parallel.tensor > 1:
+        expect_splittable(
+            AutoConfig.from_pretrained(locate_model(config.model), local_files_only=True), config.parallel.tensor
+        )
+    world = join(config.cpu_threads, config.parallel.tensor)
     session = Session(config, task, world)
     with dtj.phase("train"):
         train(session)

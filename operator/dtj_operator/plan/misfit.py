@@ -21,8 +21,8 @@ def misfit(spec: JobSpec) -> str | None:
             return (
                 f"spec.trainer.parallel: dataShard {parallel.data_shard} x dataReplicate {parallel.data_replicate} x "
                 f"tensor {parallel.tensor} does not make the {ranks} ranks of {size} workers, and the job may go on "
-                f"with any number from {workers.effective_min} to {workers.replicas}; use -1, which follows it in steps "
-                "of tensor, or leave minReplicas out"
+                f"with any number from {workers.effective_min} to {workers.replicas}; use -1, which follows it in "
+                "steps of tensor, or leave minReplicas out"
             )
     return None
 

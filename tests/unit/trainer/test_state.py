@@ -83,25 +83,33 @@ def test_the_curve_stays_bounded_and_loses_no_token(steps):
 
 
 @pytest.mark.parametrize(
-    ("shard", "replicate", "world", "expected"),
+    ("shard", "replicate", "tensor", "world", "expected"),
     [
-        (1, -1, 3, (3, 1)),
-        (2, -1, 4, (2, 2)),
-        (-1, -1, 3, (1, 3)),
-        (-1, 2, 4, (2, 2)),
-        (2, 2, 4, (2, 2)),
-        (1, -1, 1, (1, 1)),
-        (2, -1, 3, None),
-        (2, 2, 3, None),
-        (4, -1, 2, None),
-        (-1, 3, 2, None),
+        (1, -1, 1, 3, (3, 1, 1)),
+        (2, -1, 1, 4, (2, 2, 1)),
+        (-1, -1, 1, 3, (1, 3, 1)),
+        (-1, 2, 1, 4, (2, 2, 1)),
+        (2, 2, 1, 4, (2, 2, 1)),
+        (1, -1, 1, 1, (1, 1, 1)),
+        (1, -1, 2, 2, (1, 1, 2)),
+        (1, -1, 2, 6, (3, 1, 2)),
+        (-1, -1, 2, 6, (1, 3, 2)),
+        (-1, 2, 2, 8, (2, 2, 2)),
+        (2, -1, 1, 3, None),
+        (2, 2, 1, 3, None),
+        (4, -1, 1, 2, None),
+        (-1, 3, 1, 2, None),
+        (1, -1, 2, 3, None),
+        (1, -1, 2, 1, None),
+        (2, -1, 2, 2, None),
+        (2, 2, 2, 4, None),
     ],
 )
-def test_layout(shard, replicate, world, expected):
-    config = ParallelConfig(data_shard=shard, data_replicate=replicate)
+def test_layout(shard, replicate, tensor, world, expected):
+    config = ParallelConfig(data_shard=shard, data_replicate=replicate, tensor=tensor)
     if expected is None:
-        with pytest.raises(LayoutError, match=f"is not the {world} ranks"):
+        with pytest.raises(LayoutError, match=f"x tensor {tensor} is not the {world} ranks"):
             layout(config, world)
     else:
         shape = layout(config, world)
-        assert (shape.replicate, shape.shard) == expected
+        assert (shape.replicate, shape.shard, shape.tensor) == expected

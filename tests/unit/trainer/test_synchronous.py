@@ -21,7 +21,7 @@ from dtj_trainer.strategies.synchronous import Synchronous
 def alone() -> Iterator[Any]:
     """A process group of this process."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield SimpleNamespace(rank=0, size=1, device=torch.device("cpu"))
+    yield SimpleNamespace(data_size=1, tensor=1, device=torch.device("cpu"))
     dist.destroy_process_group()
 
 
@@ -47,7 +47,7 @@ def test_the_largest_seed_of_the_schema_can_be_drawn_from() -> None:
     place: Any = SimpleNamespace(
         config=SimpleNamespace(seed=2**31 - 1),
         state=SimpleNamespace(step=10**7),
-        world=SimpleNamespace(rank=9999),
+        world=SimpleNamespace(data_rank=9999),
         draws=Draws(2**31 - 1, ["dropout"], torch.device("cpu")),
     )
     Session.seed_step(place)

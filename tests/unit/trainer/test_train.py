@@ -182,7 +182,7 @@ def test_a_layout_that_does_not_fit_is_the_users_mistake_at_the_start_alone(
     """After a loss of workers it waits, by restarts, for those who may come back."""
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("DTJ_INCARNATION", incarnation)
-    with pytest.raises(error, match="dataShard 2 is not the 3 ranks") as caught:
+    with pytest.raises(error, match="dataShard 2 x tensor 1 is not the 3 ranks") as caught:
         entry.run(read(TrainerConfig, config_of(root, parallel={"dataShard": 2}), "spec.trainer"))
     assert describe(caught.value)[2] is (error is LayoutError)
 

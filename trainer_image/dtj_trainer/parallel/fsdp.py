@@ -3,6 +3,9 @@
 One unit for the whole model would gather all of it at once and save nothing, so each layer of the encoder is a unit
 and the rest is the root's. With replicas the mesh has two dimensions (hybrid sharding). The optimizer must be built
 after this: `fully_shard` replaces the parameters.
+
+Layers that are split over a tensor group are split before that. DDP cannot average parts, so replicas of a split model
+are hybrid sharding as well, with one shard; and a split model without either is one shard of one replica.
 """
 
 from __future__ import annotations
@@ -16,30 +19,33 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from transformers import PreTrainedModel
 
+from dtj_trainer.parallel.tensor import layers_of, split
 from dtj_trainer.parallel.world import Layout, World
 
 
 class Sharded:
     """A model split over the ranks of the mesh."""
 
-    def __init__(self, model: nn.Module, world: World, shape: Layout, precision: Literal["fp32", "bf16"]) -> None:
-        model.to(world.device)
+    def __init__(self, model: PreTrainedModel, world: World, shape: Layout, precision: Literal["fp32", "bf16"]) -> None:
+        # transformers' own `to` is typed for other arguments.
+        nn.Module.to(model, world.device)
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.detach(), src=0)
-        if shape.replicate > 1:
-            mesh = init_device_mesh(
-                world.device.type, (shape.replicate, shape.shard), mesh_dim_names=("replicate", "shard")
-            )
-        else:
-            mesh = init_device_mesh(world.device.type, (shape.shard,), mesh_dim_names=("shard",))
+        data = {"replicate": shape.replicate, "shard": shape.shard} if shape.replicate > 1 else {"shard": shape.shard}
+        sizes = {**data, "tensor": shape.tensor} if shape.tensor > 1 else data
+        whole = init_device_mesh(world.device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+        mesh = whole[tuple(data)]
+        if shape.tensor > 1:
+            split(model, whole["tensor"])
         policy = MixedPrecisionPolicy()
         if precision == "bf16":
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        for layer in _layers(model):
+        for layer in layers_of(model):
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
-        self.plain = model
+        self.plain: nn.Module = model
 
     @contextmanager
     def micro_step(self, last: bool) -> Iterator[nn.Module]:
@@ -61,9 +67,3 @@ class Sharded:
                 if isinstance(module, FSDPModule):
                     module.reshard()
             self.plain.train()
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The repeated layers: the longest list of modules in the model."""
-    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=lambda layers: len(layers), default=[])

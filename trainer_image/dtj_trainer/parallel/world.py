@@ -33,6 +33,18 @@ class World:
     device: torch.device
     tail: dist.ProcessGroup
     """A Gloo group of all ranks with a timeout of its own."""
+    tensor: int = 1
+    """Neighbouring ranks that compute each layer together, and so must be given the same samples."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which part of the data this rank takes, from 0."""
+        return self.rank // self.tensor
+
+    @property
+    def data_size(self) -> int:
+        """Number of parts of the data."""
+        return self.size // self.tensor
 
     def wait_for_rank_0(self) -> None:
         """Return when every rank has come here.
@@ -43,8 +55,13 @@ class World:
         dist.barrier(group=self.tail)
 
 
-def join(cpu_threads: int) -> World:
-    """Enter the process group (or make one of a single process) and pick this rank's device."""
+def join(cpu_threads: int, tensor: int) -> World:
+    """Enter the process group (or make one of a single process) and pick this rank's device.
+
+    Args:
+        cpu_threads: threads of this rank; for a CPU.
+        tensor: ranks of a tensor group; divides the number of ranks.
+    """
     local = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -59,27 +76,28 @@ def join(cpu_threads: int) -> World:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     tail = dist.new_group(backend="gloo", timeout=TAIL_TIMEOUT)
     assert isinstance(tail, dist.ProcessGroup), "this rank is in the group of all ranks"
-    return World(dist.get_rank(), dist.get_world_size(), device, tail)
+    return World(dist.get_rank(), dist.get_world_size(), device, tail, tensor)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Shape of the mesh: `replicate` x `shard` ranks."""
+    """Shape of the mesh: `replicate` x `shard` x `tensor` ranks, the last varying fastest."""
 
     replicate: int
     shard: int
+    tensor: int
 
 
 def layout(config: ParallelConfig, world: int) -> Layout:
     """Fit `parallel` to the number of ranks.
 
     Raises:
-        LayoutError: replicas x shards is not the number of ranks.
+        LayoutError: replicas x shards x parts of a layer is not the number of ranks.
     """
     shape = config.shape(world)
     if shape is None:
         raise LayoutError(
-            f"parallel: dataReplicate {config.data_replicate} x dataShard {config.data_shard} is not the {world} ranks "
-            "there are; dataShard must divide their number, and -1 follows it"
+            f"parallel: dataReplicate {config.data_replicate} x dataShard {config.data_shard} x tensor {config.tensor} "
+            f"is not the {world} ranks there are; tensor and dataShard must divide their number, and -1 follows it"
         )
     return Layout(*shape)

@@ -74,9 +74,9 @@ class Synchronous:
         for i, micro in enumerate(micros):
             with self._parallel.micro_step(last=i == len(micros) - 1) as module:
                 loss = loss_sum(module, micro)
-            torch.autograd.backward(loss * (self._world.size / max(tokens, 1)))
+            torch.autograd.backward(loss * (self._world.data_size / max(tokens, 1)))
             total += loss.detach()
-        return self._apply(step, total / max(tokens, 1), empty=tokens == 0)
+        return self._apply(step, total / (max(tokens, 1) * self._world.tensor), empty=tokens == 0)
 
     def _apply(self, step: int, loss: torch.Tensor, *, empty: bool) -> Outcome:
         dist.all_reduce(loss)

@@ -1,0 +1,85 @@
+"""What ranks of a tensor group do in tests."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from transformers import AutoConfig, AutoModelForTokenClassification
+
+import dtj_trainer.train as entry
+from dtj_api.base import read
+from dtj_api.trainer import TrainerConfig
+from dtj_trainer import loop
+from dtj_trainer.parallel.tensor import ARCHITECTURES, first_head, layers_of, split
+from dtj_trainer.session import Session
+
+
+def first_gradients(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Gradients of a job's first step, by parameter: put together, a hash of what this rank holds, and whether the
+    ranks of a tensor group should hold the same.
+
+    Args:
+        raw: spec.trainer, without clipping.
+    """
+    found: dict[str, dict[str, Any]] = {}
+
+    class Done(Exception):
+        pass
+
+    def watch(session: Session) -> None:
+        def look() -> None:
+            for name, parameter in session.parallel.plain.named_parameters():
+                gradient = parameter.grad
+                assert gradient is not None
+                found[name] = _described(gradient)
+            raise Done
+
+        session.optimizer.step = look  # type: ignore[method-assign, assignment]
+        loop.train(session)
+
+    entry.train = watch  # type: ignore[attr-defined]
+    try:
+        entry.run(read(TrainerConfig, raw, "spec.trainer"))
+    except Done:
+        return found
+    raise AssertionError("no step was made")
+
+
+def _described(gradient: torch.Tensor) -> dict[str, Any]:
+    alike, local, whole = True, gradient, gradient
+    if isinstance(gradient, DTensor):
+        over = dict(zip(gradient.device_mesh.mesh_dim_names or (), gradient.placements, strict=True))
+        alike = "tensor" not in over or over["tensor"].is_replicate()
+        local, whole = gradient.to_local(), gradient.full_tensor()
+    return {"whole": whole.numpy(), "local": hashlib.sha256(local.numpy().tobytes()).hexdigest(), "alike": alike}
+
+
+def split_every_architecture() -> dict[str, dict[str, Any]]:
+    """By model type: the largest difference of the logits to those of the whole model, and the first heads by layer."""
+    dist.init_process_group("gloo")
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),), mesh_dim_names=("tensor",))
+    found = {}
+    for kind, known in ARCHITECTURES.items():
+        small = {known.heads: 4, known.inner: 24, "hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 30}
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(kind, **small)
+        model = AutoModelForTokenClassification.from_config(config).eval()
+        ids = torch.arange(2, 22).reshape(2, 10)
+        mask = torch.ones_like(ids)
+        mask[1, 6:] = 0
+        with torch.no_grad():
+            whole = model(input_ids=ids, attention_mask=mask).logits
+            split(model, mesh)
+            apart = model(input_ids=ids, attention_mask=mask).logits
+        found[kind] = {
+            "difference": float((apart - whole)[mask.bool()].abs().max()),
+            "spread": float(whole.std()),
+            "first heads": [first_head(layer.get_submodule(known.attention)) for layer in layers_of(model)],
+            "parts": sum(isinstance(p, DTensor) for p in model.parameters()),
+        }
+    return found
