@@ -9,6 +9,7 @@ import torch
 from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 import dtj_trainer.train as entry
@@ -60,7 +61,7 @@ def _described(gradient: torch.Tensor) -> dict[str, Any]:
 
 
 def split_every_architecture() -> dict[str, dict[str, Any]]:
-    """By model type: the largest difference of the logits to those of the whole model, and the first heads by layer."""
+    """By model type: how far the logits are from the whole model's, what was split, and what was exchanged."""
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (dist.get_world_size(),), mesh_dim_names=("tensor",))
     found = {}
@@ -72,14 +73,17 @@ def split_every_architecture() -> dict[str, dict[str, Any]]:
         ids = torch.arange(2, 22).reshape(2, 10)
         mask = torch.ones_like(ids)
         mask[1, 6:] = 0
-        with torch.no_grad():
-            whole = model(input_ids=ids, attention_mask=mask).logits
-            split(model, mesh)
+        whole = model(input_ids=ids, attention_mask=mask).logits.detach()
+        split(model, mesh)
+        with CommDebugMode() as forward:
             apart = model(input_ids=ids, attention_mask=mask).logits
+        with CommDebugMode() as backward:
+            apart.sum().backward()
         found[kind] = {
             "difference": float((apart - whole)[mask.bool()].abs().max()),
             "spread": float(whole.std()),
             "first heads": [first_head(layer.get_submodule(known.attention)) for layer in layers_of(model)],
+            "sums": [forward.get_total_counts(), backward.get_total_counts()],
             "parts": sum(isinstance(p, DTensor) for p in model.parameters()),
         }
     return found

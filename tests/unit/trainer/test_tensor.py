@@ -23,12 +23,12 @@ from dtj_trainer.parallel.world import LayoutError
 
 pytestmark = pytest.mark.unit
 
-# 112 training sentences, 16 a step: 7 steps an epoch.
-SHORT: dict[str, Any] = {"epochs": 1, "batchSize": 16, "evaluate": {"batchSize": 5}, "optimizer": {"lr": 1e-3}}
+# 112 training sentences, 28 a step: 4 steps an epoch.
+SHORT: dict[str, Any] = {"epochs": 1, "batchSize": 28, "evaluate": {"batchSize": 5}, "optimizer": {"lr": 1e-3}}
 CASES: dict[str, tuple[int, dict]] = {
     "tensor-2": (2, {"parallel": {"tensor": 2}}),
-    # With micro-batches of 3 sentences the two replicas have shares of 8: three of them, the last with 2.
-    "accumulated-replicas-2x2": (4, {"microBatchSize": 3, "parallel": {"tensor": 2}}),
+    # Each of the two replicas has 14 sentences a step: micro-batches of 5, 5 and 4.
+    "accumulated-replicas-2x2": (4, {"microBatchSize": 5, "parallel": {"tensor": 2}}),
     "bf16-tensor-2": (2, {"precision": "bf16", "parallel": {"tensor": 2}}),
 }
 
@@ -54,7 +54,7 @@ def _column(result: dict, which: int) -> list[float]:
 @pytest.mark.parametrize("case", ["tensor-2", "accumulated-replicas-2x2"])
 def test_loss_gradient_norm_and_predictions_are_those_of_one_rank(results: dict, case: str) -> None:
     (one,), ranks = results["one"][1], results[case][1]
-    assert len(one["steps"]) == 7
+    assert len(one["steps"]) == 4
     for rank in ranks:
         assert rank["error"] is None
         assert rank["reported"] == (case in EXPORTED)
@@ -149,6 +149,8 @@ def test_every_architecture_is_split_right_and_heads_are_numbered_as_in_the_mode
             assert found[kind]["first heads"] == [2 * rank, 2 * rank], kind
             # Weight and bias of six linear maps in each of the two layers.
             assert found[kind]["parts"] == 2 * 2 * 6, kind
+            # In each layer one after the attention and one after the feed forward, there and back.
+            assert found[kind]["sums"] == [2 * 2, 2 * 2], kind
 
 
 @pytest.mark.parametrize(
