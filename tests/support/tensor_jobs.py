@@ -80,7 +80,7 @@ def split_every_architecture() -> dict[str, dict[str, Any]]:
         with CommDebugMode() as backward:
             apart.sum().backward()
         found[kind] = {
-            "difference": float((apart - whole)[mask.bool()].abs().max()),
+            "difference": float((apart.detach() - whole)[mask.bool()].abs().max()),
             "spread": float(whole.std()),
             "first heads": [first_head(layer.get_submodule(known.attention)) for layer in layers_of(model)],
             "sums": [forward.get_total_counts(), backward.get_total_counts()],
