@@ -104,10 +104,10 @@ def test_gradients_of_what_is_not_split_are_the_same_bits_in_all_ranks_of_a_tens
 
 
 @pytest.fixture(scope="module")
-def reshaped(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict], list[dict]]:
-    """One rank from start to end, beside a job whose every part has another layout; and the states they end with."""
+def reshaped(dropout_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict], list[dict]]:
+    """With dropout, one rank from start to end, beside a job whose parts have other layouts; and their last states."""
     work = tmp_path_factory.mktemp("reshaped")
-    raw = config_of(root, epochs=4, batchSize=16, optimizer={"lr": 1e-3}, evaluate={"everySteps": 6})
+    raw = config_of(dropout_root, epochs=4, batchSize=16, optimizer={"lr": 1e-3}, evaluate={"everySteps": 6})
     parts = [(2, {}, 8), (2, {"tensor": 2}, 15), (4, {"tensor": 2, "dataShard": 2}, 22), (1, {}, 0)]
     whole = run_ranks(1, train_job, raw, env=work_env(work / "whole"))[0]
     found = [

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 from dtj_trainer.dropout.draws import site_of
+from dtj_trainer.parallel.tensor import first_head
 
 
 def attend(
@@ -72,5 +73,5 @@ def attend(
         attention_mask = torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, hidden)
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = site_of(module).drop(scores.softmax(-1, dtype=torch.float32), dropout)
+    weights = site_of(module).drop(scores.softmax(-1, dtype=torch.float32), dropout, first_head(module))
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None

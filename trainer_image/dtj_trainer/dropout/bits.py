@@ -45,35 +45,38 @@ def places(length: int, device: torch.device) -> torch.Tensor:
     return mix(torch.arange(length, dtype=torch.int32, device=device) + signed(GOLDEN))
 
 
-def bits(keys: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+def bits(keys: torch.Tensor, shape: Sequence[int], first: int = 0) -> torch.Tensor:
     """32 random bits for each element of a sample's tensor.
 
     Args:
         keys: int32 (samples,), one for each.
         shape: of the tensor of one sample. Its elements get the same bits whatever the lengths of the dimensions.
+        first: where the first dimension of `shape` begins in that of the whole tensor.
 
     Returns:
         int32 (samples, *shape). It is `keys` itself for an empty shape.
     """
     for length in shape:
-        keys = mix(keys.unsqueeze(-1) ^ places(length, keys.device))
+        keys = mix(keys.unsqueeze(-1) ^ places(first + length, keys.device)[first:])
+        first = 0
     return keys
 
 
-def drop(x: torch.Tensor, keys: torch.Tensor, p: float) -> torch.Tensor:
+def drop(x: torch.Tensor, keys: torch.Tensor, p: float, first: int = 0) -> torch.Tensor:
     """Zero each element with probability `p` and divide the others by 1 - p, as nn.Dropout does.
 
     Args:
         x: floats (samples, ...).
         keys: int32 (samples,).
         p: above 0 and at most 1; rounded to a multiple of 2^-31.
+        first: where the second dimension of `x` begins in that of the whole tensor, of which this is a part.
     """
     kept = round((1 - p) * (1 << 31))
     if kept == 0:
         return x * 0.0
     # Comparing would make booleans, and to choose by those costs the CPU more than the hash: here the sign of the
     # difference becomes 32 ones or none, and those the bits of the factor or of 0.0.
-    mask = bits(keys, x.shape[1:]).bitwise_and((1 << 31) - 1).sub_(kept)
+    mask = bits(keys, x.shape[1:], first).bitwise_and((1 << 31) - 1).sub_(kept)
     mask >>= 31
     factor = torch.tensor(1 / (1 - p), dtype=torch.float32).view(torch.int32).item()
     return x * mask.bitwise_and_(int(factor)).view(torch.float32).to(x.dtype)

@@ -53,7 +53,7 @@ class Draws:
         self._alone = step
         self._keys = mix(mix(samples.to(torch.int32)) ^ step)
 
-    def drop(self, x: torch.Tensor, site: int, p: float) -> torch.Tensor:
+    def drop(self, x: torch.Tensor, site: int, p: float, first: int = 0) -> torch.Tensor:
         """`x` with the dropout of a place.
 
         What is not as long as there are samples in its first dimension (a table of positions) belongs to all of them:
@@ -63,6 +63,7 @@ class Draws:
             x: floats (rows, ...).
             site: index into `names`.
             p: above 0 and at most 1.
+            first: where the second dimension begins in that of the whole tensor, of which this rank has a part.
 
         Raises:
             RuntimeError: `use` was not called in this step.
@@ -70,7 +71,7 @@ class Draws:
         if self._keys is None or self._alone is None:
             raise RuntimeError("dropout was asked for before anybody said for which samples")
         if len(x) == self._keys.shape[1]:
-            return drop(x, self._keys[site], p)
+            return drop(x, self._keys[site], p, first)
         warnings.warn(
             f"{self._names[site]} drops from a tensor whose first dimension is not the samples: if they are in another "
             "one, the loss depends on the number of ranks",
@@ -90,9 +91,9 @@ class Site:
         self._draws = draws
         self._number = number
 
-    def drop(self, x: torch.Tensor, p: float) -> torch.Tensor:
+    def drop(self, x: torch.Tensor, p: float, first: int = 0) -> torch.Tensor:
         """As `Draws.drop`."""
-        return self._draws.drop(x, self._number, p)
+        return self._draws.drop(x, self._number, p, first)
 
 
 def site_of(module: nn.Module) -> Site:
