@@ -200,6 +200,14 @@ def test_a_gradient_checkpoint_draws_the_same_again() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 2), (2, 4), (3, 4)])
+def test_some_of_the_heads_are_masked_as_they_are_among_all(first: int, last: int) -> None:
+    weights = torch.rand(3, 4, 6, 6) + 1
+    draws = draws_for([5, 0, 7])
+    whole = draws.drop(weights, 1, 0.3)
+    assert torch.equal(draws.drop(weights[:, first:last], 1, 0.3, first), whole[:, first:last])
+
+
 @pytest.mark.parametrize("kind", SIZES)
 @pytest.mark.parametrize("padded", [False, True])
 def test_attention_is_that_of_transformers_but_for_what_is_dropped(
@@ -215,7 +223,7 @@ def test_attention_is_that_of_transformers_but_for_what_is_dropped(
     adapt(model.train(), 0, CPU)
     dropped: list[tuple[int, ...]] = []
 
-    def keep_all(self: Any, x: torch.Tensor, p: float) -> torch.Tensor:
+    def keep_all(self: Any, x: torch.Tensor, p: float, first: int = 0) -> torch.Tensor:
         dropped.append(tuple(x.shape))
         return x
 

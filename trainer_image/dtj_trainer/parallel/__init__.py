@@ -1,1 +1,1 @@
-"""How the ranks share one model: the mesh, DDP, FSDP2, and norms over whatever meshes there are."""
+"""How the ranks share one model: the mesh, DDP, FSDP2, tensor groups, and norms over whatever meshes there are."""
