@@ -55,7 +55,7 @@ class World:
         dist.barrier(group=self.tail)
 
 
-def join(cpu_threads: int, tensor: int) -> World:
+def join(cpu_threads: int, tensor: int = 1) -> World:
     """Enter the process group (or make one of a single process) and pick this rank's device.
 
     Args:
