@@ -85,4 +85,4 @@ def test_ranks_that_cannot_restore_end_by_the_volume_and_the_launcher_knows_why(
     assert report.failures[0].of_volume
     assert report.failures[0].message.startswith("RestoreError: ")
     assert report.volume.errno == errno.ENOTDIR
-    assert f"Not a directory: {tmp_path}/work" in report.volume.text
+    assert f"Not a directory: {tmp_path / 'work'}" in report.volume.text
