@@ -41,17 +41,24 @@ class History:
     seconds: float = 0.0
     """Trained before this process."""
     interruptions: int = 0
-    """Starts after the first one, as far as a checkpoint tells of them: a resize or a suspension is one too."""
+    """Starts after the first one; a resize or a suspension is one too."""
     cost: float | None = None
     """Seconds of a save, smoothed; None: none was made yet."""
     since: float = field(default_factory=lambda: time.monotonic())
 
-    def restore(self, carried: Any) -> None:
-        """Go on from what a checkpoint carried."""
+    def restore(self, carried: Any, starts: int = 0) -> None:
+        """Go on from what a checkpoint carried.
+
+        Args:
+            carried: by the checkpoint; None: there is none.
+            starts: of the job, with this one, as the volume tells; 0: it does not. Several may go on from one
+                checkpoint.
+        """
         self.since = time.monotonic()
+        self.interruptions = max(0, starts - 1)
         if isinstance(carried, dict):
             self.seconds = float(carried.get("seconds", 0.0))
-            self.interruptions = int(carried.get("interruptions", 0)) + 1
+            self.interruptions = max(self.interruptions, int(carried.get("interruptions", 0)) + 1)
             self.cost = float(carried["cost"]) if carried.get("cost") is not None else None
 
     def saved(self, took: float) -> None:

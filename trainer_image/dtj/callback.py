@@ -111,11 +111,15 @@ class TrainerCallback(transformers.TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish what the Trainer has just saved."""
         saved = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        # Who has the Trainer save by a strategy of its own, or asks for its best model, counts on its folders.
+        stays = args.save_strategy != "no" or bool(args.load_best_model_at_end)
         with checkpoint_dir(state.global_step) as path:
             # All ranks have written their parts (each its random state) before any is taken over.
             agree([0])
             if number("LOCAL_RANK", 0) == 0:
-                _take_over(saved, path)
+                _take_over(saved, path, copy=stays)
+        if number("LOCAL_RANK", 0) == 0 and not stays:
+            shutil.rmtree(saved, ignore_errors=True)
         self._saving.close()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -125,30 +129,41 @@ class TrainerCallback(transformers.TrainerCallback):
         done()
 
 
-def _take_over(source: Path, target: Path) -> None:
-    """Have all files of one folder in another one too, as links where that is possible; the first of a name stands."""
+def _take_over(source: Path, target: Path, *, copy: bool) -> None:
+    """Have all files of one folder in another one too; the first of a name stands.
+
+    Args:
+        copy: the source stays. A link to a file that is written again would change a checkpoint that is published.
+    """
     for folder, _, names in os.walk(source):
         into = target / Path(folder).relative_to(source)
         into.mkdir(parents=True, exist_ok=True)
         for name in names:
             with contextlib.suppress(FileExistsError):
-                _link_or_copy(Path(folder, name), into / name)
+                if copy or not _linked(Path(folder, name), into / name):
+                    _copy(Path(folder, name), into / name)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _linked(source: Path, target: Path) -> bool:
+    """Whether that could be done: it cannot between file systems, and some have no links."""
     try:
         os.link(source, target)
     except FileExistsError:
         raise
     except OSError:
-        # Another file system, or one without links. Several machines may copy a file of this name at once.
-        part = target.with_name(f".{target.name}.{os.uname().nodename}")
-        shutil.copyfile(source, part)
-        try:
-            os.link(part, target)
-        except FileExistsError:
-            raise
-        except OSError:
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    # Several machines may copy a file of this name at once.
+    part = target.with_name(f".{target.name}.{os.uname().nodename}")
+    shutil.copyfile(source, part)
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

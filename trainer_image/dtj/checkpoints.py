@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from dtj.flight import Flight
-from dtj.group import new_group, process_group, rank, require_group
+from dtj.group import Group, new_group, process_group, rank, require_group
 from dtj.places import is_launched, is_shared, job_lineage
 from dtj.publishing import published
 from dtj.reporting import phase
@@ -22,7 +22,7 @@ from dtj.saving import SaveError, carried, go_on_without, requests, tell_saved, 
 from dtj.troubles import save_failed
 
 Write = Callable[[Path, Any], None]
-"""Writes this rank's part into a folder; the second argument is the process group to do so through, None: any."""
+"""Writes this rank's part into a folder; the second argument is the process group to do so through, None: one rank."""
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
         _settle()
         if is_shared():
             try:
-                with published(carried(step, best=best)) as path:
+                with published(carried(step, best=best), _own.group()) as path:
                     yield path
             except SaveError as error:
                 save_failed(step, error)
@@ -90,7 +90,7 @@ def save_in_background(step: int, stage: Callable[[], Write], *, best: bool = Fa
     require_group("dtj.save_in_background()")
     if requests.agreed or not is_shared():
         with checkpoint_dir(step, best=best) as path:
-            stage()(path, None)
+            stage()(path, _own.group().handle)
         return
     due_since = requests.due_since or time.monotonic()
     with phase("checkpoint"):
@@ -102,9 +102,9 @@ def save_in_background(step: int, stage: Callable[[], Write], *, best: bool = Fa
     flight.stall = time.monotonic() - due_since
 
 
-def _write_and_publish(state: dict[str, Any], write: Write, group: Any) -> None:
+def _write_and_publish(state: dict[str, Any], write: Write, group: Group) -> None:
     with published(state, group) as path:
-        write(path, group)
+        write(path, group.handle)
 
 
 def _settle() -> None:
@@ -116,18 +116,18 @@ def _settle() -> None:
 
 
 class _Own:
-    """The process group of the saves in the background, and their end."""
+    """The process group of the saves, and the end of those in the background."""
 
     def __init__(self) -> None:
         self._world: Any = None
-        self._group: Any = None
+        self._group: Group | None = None
         self._watches = False
 
-    def group(self) -> Any:
-        """Made once for each process group of the script."""
+    def group(self) -> Group:
+        """Made once for each process group of the script; a collective then."""
         dist = process_group()
         world = dist.group.WORLD if dist is not None else None
-        if world is not self._world:
+        if self._group is None or world is not self._world:
             self._world, self._group = world, new_group()
         return self._group
 
@@ -151,10 +151,13 @@ _own = _Own()
 
 
 def _finish() -> None:
+    flight = requests.flight
     try:
         wait_for_save()
-    except Exception as error:
+    except BaseException as error:
         print(f"dtj: the last save was not published: {error}", file=sys.stderr, flush=True)
+        if flight is not None and not isinstance(error, SaveError):
+            save_failed(flight.step, SaveError(str(error)))
 
 
 def superseded() -> bool:

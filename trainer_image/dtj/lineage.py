@@ -152,6 +152,16 @@ class Lineage:
         marked = (path for one in self.on_line() if _is_best(path := self.checkpoints / one.name))
         return next(marked, None)
 
+    def count_start(self, job: str) -> int:
+        """Count one more start of a job's processes, and say how many there have been; 0: the volume cannot tell."""
+        path = self._job_file(f"{job}.starts")
+        try:
+            starts = int(path.read_text()) if path.exists() else 0
+            path.write_text(str(starts + 1))
+        except (OSError, ValueError):
+            return 0
+        return starts + 1
+
     def path(self, step: int) -> Path:
         """Where this incarnation publishes a checkpoint of a step."""
         return self.checkpoints / Checkpoint(self.number, step).name
@@ -194,13 +204,16 @@ class Lineage:
 
     def _base(self, job: str, only_reads: bool) -> int:
         """The number before this job's first one in this folder; fixed by whoever asks first and may write."""
-        path = self.root / ".dtj" / "jobs" / (re.sub(r"[^\w.-]", "_", job) or "none")
+        path = self._job_file(job)
         if not path.exists():
             base = max(self._begun(), default=0)
             if only_reads:
                 return base
             self._create(path, {"base": base})
         return int(_read(path)["base"])
+
+    def _job_file(self, job: str) -> Path:
+        return self.root / ".dtj" / "jobs" / (re.sub(r"[^\w.-]", "_", job) or "none")
 
     def _before(self) -> list[Link] | None:
         """The chain that this incarnation would build on; None: it has begun already."""
@@ -223,7 +236,7 @@ class Lineage:
         """From an incarnation back to the first one, each with the part of it that the next one built on."""
         chain = [Link(number, None)]
         while (path := self._lineage / str(chain[-1].incarnation)).exists():
-            restored = Checkpoint.parse(str(_read(path)["restored"]))
+            restored = Checkpoint.parse(str(_restored(path)))
             # Numbers only fall along a chain; anything else is a damaged file, which ends it.
             if restored is None or restored.incarnation >= chain[-1].incarnation:
                 break
@@ -321,6 +334,18 @@ def _is_complete(path: Path, step: int) -> bool:
 
 def _is_best(path: Path) -> bool:
     return (read_state(path) or {}).get("best") is True
+
+
+def _restored(path: Path) -> str | None:
+    """The checkpoint that an incarnation noted."""
+    try:
+        restored: str | None = _read(path)["restored"]
+    except (ValueError, KeyError):
+        raise DamagedError(
+            f"{path} cannot be read; it should say which checkpoint its incarnation began from, as "
+            '{"restored": "step-40.i1"}, or null where it began anew: write that'
+        ) from None
+    return restored
 
 
 def _read(path: Path) -> dict[str, Any]:

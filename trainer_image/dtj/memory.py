@@ -54,9 +54,13 @@ class Memory:
             write: writes the part into a folder.
         """
         assert self._folder is not None
-        part = _Part((Checkpoint(self._number(), step), number(Env.ROUND, 0)), _place())
-        final, draft = self._folder / part.name, self._folder / f".draft-{rank()}"
+        draft = self._folder / f".draft-{rank()}"
         try:
+            part = _Part((Checkpoint(self._number(), step), number(Env.ROUND, 0)), _place())
+            final = self._folder / part.name
+            # Before the new one takes its room; others may still need this rank's last one, and no older one.
+            for old in [path for path, each in self._parts() if each.place == part.place][KEPT - 1 :]:
+                shutil.rmtree(old, ignore_errors=True)
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             write(draft)
@@ -79,9 +83,6 @@ class Memory:
             return
         self._failed = False
         link.send({"type": "kept", "memory_step": step})
-        mine = [path for path, each in self._parts() if each.place == part.place]
-        for old in mine[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
 
     def has(self, path: Path) -> bool:
         """Whether a checkpoint is one in memory."""

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
-from dtj.group import agree, from_all, from_rank_0, rank, world_size
+from dtj.group import Group, agree, from_all, from_rank_0
 from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
 from dtj.places import is_launched, job_lineage, number, work_dir
 from dtj.restoring import passed_over, set_aside
@@ -33,12 +34,12 @@ BUG_FIRST = 3.0
 
 
 @contextlib.contextmanager
-def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
+def published(state: dict[str, Any], group: Group) -> Iterator[Path]:
     """A folder to write a checkpoint into; all ranks leave the block together, and then it is published.
 
     Args:
         state: `carried` of its step.
-        group: of all ranks, where a thread calls it beside the script's own collectives.
+        group: of all ranks, of which this is the only user now.
 
     Raises:
         SaveError: on every rank, when one of them could not write.
@@ -47,7 +48,7 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
     lineage: Lineage | None = None
     draft = problem = ""
     code: int | None = None
-    if rank() == 0:
+    if group.rank == 0:
         folder = work_dir() / "checkpoints" / f".draft-{step}.{secrets.token_hex(4)}"
         draft = str(folder)
         try:
@@ -61,8 +62,9 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
                 if not passed_over:
                     _prune(lineage)
             folder.mkdir()
-        except (OSError, ValueError) as error:
-            problem = str(error)
+        except Exception as error:
+            # Whatever it is: the others wait for a word.
+            problem = str(error) if isinstance(error, OSError | ValueError | RuntimeError) else repr(error)
             code = error.errno if isinstance(error, OSError) else None
     draft, problem, code = from_rank_0((draft, problem, code), group)
     path = Path(draft)
@@ -75,7 +77,7 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
         failure = volume_error(error, path) or error
     if problem:
         # The block had to be run: it may have raised what it will for a folder that is not there, or have made one.
-        if rank() == 0:
+        if group.rank == 0:
             shutil.rmtree(path, ignore_errors=True)
         raise SaveError(f"step {step}: rank 0 cannot write to {work_dir()}: {problem}", code)
     _agree_on(failure, step, path, group)
@@ -85,7 +87,7 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
     except OSError as error:
         failure = error
     # Caches of folders differ between machines, but each rank sees what it wrote.
-    mine = manifest.deal(from_all(listed, group), rank() if world_size() > 1 else 0)
+    mine = manifest.deal(from_all(listed, group), group.rank if group.size > 1 else 0)
     sums: manifest.Sums = {}
     try:
         sums = _sync_and_sum(path, mine)
@@ -99,6 +101,8 @@ def published(state: dict[str, Any], group: Any = None) -> Iterator[Path]:
             _publish(lineage, path, state, {name: row for share in shares for name, row in share.items()})
         except OSError as error:
             problem, code = str(error), error.errno
+        except Exception as error:
+            problem = repr(error)
     problem, code = from_rank_0((problem, code), group)
     if problem:
         raise SaveError(f"step {step}: rank 0 could not publish the checkpoint: {problem}", code)
@@ -115,14 +119,14 @@ def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
     return sums
 
 
-def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Any) -> None:
+def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Group) -> None:
     """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
     is_bug = failure is not None and not isinstance(failure, OSError)
     errno = failure.errno if isinstance(failure, OSError) else None
-    failed, bug, code = agree([rank() + 1 if failure else 0, int(is_bug), errno or 0], group)
+    failed, bug, code = agree([group.rank + 1 if failure else 0, int(is_bug), errno or 0], group)
     if not failed:
         return
-    if rank() == 0:
+    if group.rank == 0:
         shutil.rmtree(draft, ignore_errors=True)
     if failure is not None and is_bug:
         raise failure
@@ -134,8 +138,8 @@ def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Any)
 
 
 def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifest.Sums) -> None:
-    write_durably(draft / manifest.FILE, manifest.to_json(sums))
     write_durably(draft / STATE_FILE, json.dumps(state | {"time": time.time()}).encode())
+    write_durably(draft / manifest.FILE, manifest.to_json(sums | manifest.sums_of(draft, [STATE_FILE])))
     sync_folder(draft)
     # Without the launcher this is the first that is written.
     set_aside(lineage)
@@ -158,7 +162,11 @@ def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifes
 def _prune(lineage: Lineage) -> None:
     keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
     for old in lineage.prune(keep, every, lambda path: path not in passed_over):
-        _remove(old)
+        try:
+            _remove(old)
+        except OSError as error:
+            # It costs room, and that is all.
+            print(f"dtj: an old checkpoint cannot be removed: {error}", file=sys.stderr, flush=True)
 
 
 def _remove(path: Path) -> None:

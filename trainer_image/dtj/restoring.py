@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Set
 from pathlib import Path
+from typing import Any
 
 from dtj import manifest
 from dtj.cadence import history
@@ -21,12 +22,14 @@ from dtj.memory import Memory
 from dtj.places import is_launched, is_shared, job_lineage, work_dir
 from dtj.reporting import work
 from dtj.saving import requests
+from dtj_api.names import Env
 
 passed_over: set[Path] = set()
 """Checkpoints that this process has found damaged."""
-_Said = tuple[str, str | None, str, int | None]
-"""From rank 0 to all: sum this checkpoint, or this one is chosen, with the problem and its errno where there is one."""
-_NOTHING: _Said = ("", None, "", None)
+_Said = tuple[str, str | None, str, int | None, dict[str, Any], int]
+"""From rank 0 to all: sum this checkpoint, or this one is chosen; the problem and its errno where there is one; the
+library's part of what is chosen, and which start of the job this is."""
+_NOTHING: _Said = ("", None, "", None, {}, 0)
 _SHOWN = 3
 """Files of a damaged checkpoint that are named."""
 
@@ -56,19 +59,19 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None, memory: Me
     if not is_shared():
         return None
     held = memory.held_by_all() if memory is not None else {}
-    name = _choose(is_valid or (lambda _: True), held.keys())
+    name, state, starts = _choose(is_valid or (lambda _: True), held.keys())
     if memory is not None:
         chosen = Checkpoint.parse(Path(name or "").name)
         part = held.get(chosen) if chosen is not None else None
         memory.keep_only(part)
-        name = str(part) if part is not None else name
-    state = (read_state(Path(name)) or {}) if name is not None else {}
+        if part is not None:
+            name, state = str(part), read_state(part) or {}
+    history.restore(state.get("history"), starts)
     link.send({"type": "restored", "step": int(state.get("step", 0))})
     if name is None:
         return None
     work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
     work.done = {}
-    history.restore(state.get("history"))
     work.step = requests.last_step = int(state.get("step", 0))
     return Path(name)
 
@@ -97,24 +100,24 @@ def best_checkpoint() -> Path | None:
     return found
 
 
-def _choose(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> str | None:
+def _choose(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> tuple[str | None, dict[str, Any], int]:
     """Rank 0's choice on every rank, or its error: a failure of the volume stays one, which a restart may mend."""
     if rank() == 0:
         try:
             chosen = _chosen(is_valid, held)
         except Exception as bug:
             # Of the script's own check. The others wait for a word.
-            from_rank_0(("chosen", None, f"{type(bug).__name__}: {bug}", None))
+            from_rank_0(("chosen", None, f"{type(bug).__name__}: {bug}", None, {}, 0))
             raise
-        said = from_rank_0(("chosen", *chosen))
+        said = from_rank_0(chosen)
     else:
         said = from_rank_0(_NOTHING)
         while said[0] == "sum":
             from_all(_share_of_problems(Path(said[1] or "")))
             said = from_rank_0(_NOTHING)
-    _, name, problem, code = said
+    _, name, problem, code, state, starts = said
     if not problem:
-        return name
+        return name, state, starts
     text = f"no checkpoint can be chosen in {work_dir()}: {problem}"
     if code is None:
         raise RuntimeError(text)
@@ -123,15 +126,18 @@ def _choose(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> str | No
     raise of_volume
 
 
-def _chosen(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> tuple[str | None, str, int | None]:
+def _chosen(is_valid: Callable[[Path], bool], held: Set[Checkpoint]) -> _Said:
     """On rank 0: the path, or the problem, with its errno where the volume failed."""
     try:
         lineage = job_lineage(only_reads=not is_launched())
         path = _look(lineage, _Judge(is_valid), held)
+        starts = lineage.count_start(os.environ.get(Env.JOB_UID, "")) if is_launched() else 0
+        # What is in memory has its own.
+        state = (read_state(path) or {}) if path else {}
     except (OSError, ValueError, RuntimeError) as error:
         code = (error.errno or 0) if isinstance(error, OSError) else None
-        return None, f"{type(error).__name__}: {error}", code
-    return (str(path) if path else None), "", None
+        return "chosen", None, f"{type(error).__name__}: {error}", code, {}, 0
+    return "chosen", (str(path) if path else None), "", None, state, starts
 
 
 def _look(lineage: Lineage, judge: _Judge, held: Set[Checkpoint]) -> Path | None:
@@ -169,7 +175,7 @@ def _damage(path: Path) -> str:
     """
     if (read_state(path) or {}).get("manifest") and not (path / manifest.FILE).exists():
         return f"{manifest.FILE} is missing"
-    from_rank_0(("sum", str(path), "", None))
+    from_rank_0(("sum", str(path), "", None, {}, 0))
     found: list[str] = []
     for problems, code in from_all(_share_of_problems(path)):
         if code is not None:

@@ -141,7 +141,7 @@ def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], 
     ids, digests = answered
     history.saved(stall)
     link.send({"type": "saved", "step": step, "seconds": took, "stall": stall, "ids": ids, "digests": digests})
-    if number(Env.SAVE_EVERY_AUTO, 0):
+    if number(Env.SAVE_EVERY_AUTO, 0) and rank() == 0:
         link.send({"type": "cadence", "save_interval": history.interval()})
 
 

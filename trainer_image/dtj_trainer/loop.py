@@ -70,8 +70,8 @@ def train(session: Session) -> None:
         guard(session, outcome, labelled)
         if dtj.should_save():
             session.save()
-        else:
-            session.keep_in_memory()
+        # Also of a step that is being saved: it counts before it has been written.
+        session.keep_in_memory()
         if session.evaluation_due():
             session.evaluate()
         clock = time.perf_counter()

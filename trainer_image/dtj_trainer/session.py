@@ -122,9 +122,8 @@ class Session:
             # Told already; what counts is whether the last step can be kept.
             self.saved = (0, -1)
         if self.saved != (self.state.step, self.state.evaluated_step):
-            with dtj.checkpoint_dir(self.state.step) as directory:
-                self._write(*self._to_save(), directory, None)
-            self.saved = (self.state.step, self.state.evaluated_step)
+            self.save()
+            dtj.wait_for_save()
 
     def _to_save(self) -> tuple[dict[str, Any], str]:
         tree = tensors_to_save(self.parallel, self.optimizer, self.best, self.world)

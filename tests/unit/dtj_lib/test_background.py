@@ -271,3 +271,19 @@ def test_a_rank_that_dies_in_a_save_takes_nobody_with_it(start):
     assert sum(len(report.failures) for report in reports) == 1
     names = {path.name for path in (job.folder / "work/checkpoints").glob("step-*")}
     assert names == {"step-10.i1", "step-30.i1"}
+
+
+@pytest.mark.parametrize("moment", ["written", "slow on rank 0", "slow on rank 1"])
+def test_a_group_that_the_script_destroys_too_early_publishes_nothing_by_halves(start, moment):
+    job = start(2, "destroyed.py", env={"TEST_MOMENT": moment})
+    assert [job.exit_code(worker) for worker in job.workers] == [0, 0]
+    found = {path.name: sorted(part.name for part in path.glob("part-*")) for path in made(job)}
+    assert all(parts == ["part-0", "part-1"] for parts in found.values()), found
+    assert "step-1.i1" in found
+    if "step-2.i1" not in found:
+        assert "the last save was not published" in job.output()
+    assert not (job.folder / "part-1").exists(), "nor anywhere else"
+
+
+def made(job):
+    return (job.folder / "work/checkpoints").glob("step-*")

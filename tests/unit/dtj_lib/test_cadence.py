@@ -119,3 +119,29 @@ def test_without_the_word_nothing_follows_from_it(job, clock, monkeypatch):
     monkeypatch.delenv("DTJ_SAVE_EVERY_AUTO")
     clock.now += DAY
     assert not dtj.should_save()
+
+
+@pytest.mark.parametrize(
+    ("carried", "starts", "interruptions"),
+    [
+        (None, 0, 0),
+        (None, 1, 0),
+        (None, 4, 3),
+        ({"seconds": 10, "interruptions": 2, "cost": 1.0}, 0, 3),
+        ({"seconds": 10, "interruptions": 2, "cost": 1.0}, 9, 8),
+        ({"seconds": 10, "interruptions": 2, "cost": 1.0}, 1, 3),
+    ],
+)
+def test_starts_count_whether_or_not_each_came_to_a_save(carried, starts, interruptions):
+    history = History()
+    history.restore(carried, starts)
+    assert history.interruptions == interruptions
+
+
+def test_a_job_that_falls_again_and_again_before_a_save_knows(job, monkeypatch):
+    history, _ = job
+    monkeypatch.setattr("dtj.restoring.history", history)
+    monkeypatch.setenv("DTJ_INCARNATION", "1")
+    for _ in range(3):
+        assert dtj.latest_checkpoint() is None
+    assert history.interruptions == 2

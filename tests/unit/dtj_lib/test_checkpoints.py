@@ -281,6 +281,7 @@ def test_the_transformers_trainer_goes_on_after_a_kill(start):
     assert names(job.folder / "work") == ["LATEST", "step-10.i1", "step-5.i1"]
     there = {path.name for path in (job.folder / "work/checkpoints/step-10.i1").iterdir()}
     assert {"trainer_state.json", "model.safetensors", "rng_state_0.pth", "rng_state_1.pth"} <= there
+    assert not list(job.folder.rglob("checkpoint-*")), "the Trainer's own folders would fill a disk"
 
 
 def test_the_best_one_stays_until_a_later_one_is_marked(alone, monkeypatch):
@@ -312,3 +313,27 @@ def test_what_is_asked_for_and_fails_is_tried_again_but_not_at_every_step(alone,
             with dtj.checkpoint_dir(step):
                 raise OSError(28, "No space left on device")
     assert tried == [1, 6, 11]
+
+
+def test_an_old_one_that_cannot_be_removed_costs_room_alone(alone, monkeypatch, capsys):
+    monkeypatch.setenv("DTJ_SAVE_KEEP", "1")
+    save(1)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("dtj.publishing._remove", refuse)
+    save(2)
+    save(3)
+    assert dtj.latest_checkpoint().name == "step-3.i1"
+    assert "an old checkpoint cannot be removed" in capsys.readouterr().err
+
+
+def test_what_the_library_itself_keeps_is_summed_too(alone, monkeypatch):
+    monkeypatch.setattr(work, "done", {"samples": 800.0})
+    save(1)
+    save(2)
+    path = alone / "checkpoints/step-2.i1/dtj.json"
+    path.write_text(path.read_text().replace("800", "900"))
+    assert dtj.latest_checkpoint().name == "step-1.i1"
+    assert work.totals() == {"samples": 800.0}

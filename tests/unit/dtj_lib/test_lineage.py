@@ -339,3 +339,20 @@ def test_a_volume_that_fails_says_nothing_of_a_checkpoint(tmp_path, monkeypatch)
     assert first.prune(1) == []
     monkeypatch.undo()
     assert second.begin() == path
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"restorec": null}', "[]"])
+def test_a_note_of_an_incarnation_that_is_damaged_is_named(tmp_path, content):
+    """Whatever was guessed in its place might make what is whole look foreign, and remove it."""
+    lineage = Lineage(tmp_path, "job", 1)
+    lineage.begin()
+    (tmp_path / "lineage/1").write_text(content)
+    with pytest.raises(DamagedError, match=r"lineage/1 cannot be read; it should say"):
+        Lineage(tmp_path, "job", 2).begin()
+
+
+def test_starts_are_counted_by_job(tmp_path):
+    lineage = Lineage(tmp_path, "a", 1)
+    assert [lineage.count_start("a"), lineage.count_start("a"), lineage.count_start("b")] == [1, 2, 1]
+    (tmp_path / ".dtj/jobs/a.starts").write_text("x")
+    assert lineage.count_start("a") == 0, "it is an estimate, and no reason to fail"

@@ -158,24 +158,41 @@ FULL = """
 import ctypes, os, sys
 folder = sys.argv[1]
 libc = ctypes.CDLL(None, use_errno=True)
-assert libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=1m") == 0, os.strerror(ctypes.get_errno())
+assert libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, sys.argv[2].encode()) == 0, os.strerror(ctypes.get_errno())
 import torch
 import dtj
 from dtj.memory import Memory
-for step in (5, 10):
+for step in (5, 10, 15, 20):
     Memory().keep(step, lambda path: torch.save(torch.ones(1_000_000), path / "part"))
 print(sorted(os.listdir(folder)))
 """
 
 
-def test_a_memory_that_is_full_costs_no_more_than_the_checkpoint(job):
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [("2m", []), ("6m", ["step-5.i1.r1.0-1"]), ("10m", ["step-15.i1.r1.0-1", "step-20.i1.r1.0-1"])],
+)
+def test_a_memory_that_is_full_costs_no_more_than_the_checkpoint(job, size, kept):
+    """Of 4 MB each. Room for two is enough, for the one before the last goes first."""
     job.memory.mkdir(exist_ok=True)
     rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", "--mount", *rights, sys.executable, "-c", FULL, str(job.memory)]
+    command = ["unshare", "--mount", *rights, sys.executable, "-c", FULL, str(job.memory), f"size={size}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
-    assert "step 5 is not kept in memory, nor may later ones be" in done.stderr
+    assert done.stdout.strip() == str(kept)
+    assert ("is not kept in memory, nor may later ones be" in done.stderr) == (len(kept) < 2)
+
+
+def test_a_volume_that_fails_when_the_first_step_is_kept_costs_the_checkpoint_alone(job, monkeypatch):
+    def fail(**_):
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "job_lineage", fail)
+        job.keep(5)
+    assert not job.memory.exists() or job.held() == []
+    job.keep(10)
+    assert job.held() == ["step-10.i1.r1.0-1"]
 
 
 def test_without_a_memory_there_is_nothing_to_agree_on(job, monkeypatch):
