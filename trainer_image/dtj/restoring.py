@@ -175,6 +175,7 @@ def _damage(path: Path) -> str:
     """
     if (read_state(path) or {}).get("manifest") and not (path / manifest.FILE).exists():
         return f"{manifest.FILE} is missing"
+    _tell_unknown_sums(path)
     from_rank_0(("sum", str(path), "", None, {}, 0))
     found: list[str] = []
     for problems, code in from_all(_share_of_problems(path)):
@@ -183,6 +184,14 @@ def _damage(path: Path) -> str:
         found += problems
     more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     return "; ".join(found[:_SHOWN]) + more
+
+
+def _tell_unknown_sums(path: Path) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if unknown := manifest.incomparable(manifest.read(path) or {}):
+            kinds = ", ".join(sorted(unknown))
+            text = f"dtj: of {path} only the sizes are compared: this image cannot make sums of the kind {kinds}"
+            print(text, file=sys.stderr, flush=True)
 
 
 def _share_of_problems(path: Path) -> tuple[list[str], int | None]:

@@ -178,3 +178,9 @@ def test_the_step_of_a_damaged_one_made_again_is_kept(job, monkeypatch, launched
         found = dtj.latest_checkpoint()
         assert (found.name, (found / "model").read_text()) == (f"step-{step}.i1", f"model of {step}")
     assert "step-20.i1" in job.names()
+
+
+def test_sums_that_the_image_cannot_make_are_told(job, monkeypatch, capsys):
+    monkeypatch.setattr(manifest, "_KINDS", {"crc32": manifest._KINDS["crc32"]})
+    assert dtj.latest_checkpoint().name == "step-20.i1"
+    assert "only the sizes are compared: this image cannot make sums of the kind xxh3-128" in capsys.readouterr().err

@@ -78,6 +78,7 @@ def verify(path: Path, as_json: bool) -> int:
         ManifestError: there is no such checkpoint.
     """
     paths = [path] if Checkpoint.parse(path.name) else _all_in(_root(path))
+    paths_by_name = {one.name: one for one in paths}
     found: dict[str, list[str] | None] = {}
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
@@ -88,9 +89,15 @@ def verify(path: Path, as_json: bool) -> int:
     else:
         for name, wrong in found.items():
             unknown = "nothing is known of its files: a version that wrote no manifest made it"
-            text = unknown if wrong is None else "; ".join(wrong) or "whole"
+            text = unknown if wrong is None else "; ".join(wrong) or _as_far(paths_by_name[name])
             print(f"{name}: {'damaged: ' if wrong else ''}{text}")
     return int(any(found.values()))
+
+
+def _as_far(path: Path) -> str:
+    """Whole, as far as this machine can tell."""
+    unknown = manifest.incomparable(manifest.read(path) or {})
+    return f"whole by its sizes; sums of the kind {', '.join(sorted(unknown))} cannot be made here" if unknown else "whole"
 
 
 def _wrong_with(path: Path) -> list[str] | None:

@@ -6,7 +6,7 @@ Messages are JSON objects with a `type`:
     rank -> launcher   hello {rank, local_rank, round, incarnation}, report {...}, phase {phase}, pace {seconds},
                        ready {} (it has asked whether to save, so it can),
                        saved {step, seconds, stall, ids, digests}, save_failed {step, errno, why},
-                       damaged {checkpoint, why}, done {}
+                       kept {memory_step}, restored {step}, damaged {checkpoint, why}, cadence {save_interval}, done {}
     launcher -> rank   save {id}
 """
 
