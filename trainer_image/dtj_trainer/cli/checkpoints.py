@@ -97,7 +97,9 @@ def verify(path: Path, as_json: bool) -> int:
 def _as_far(path: Path) -> str:
     """Whole, as far as this machine can tell."""
     unknown = manifest.incomparable(manifest.read(path) or {})
-    return f"whole by its sizes; sums of the kind {', '.join(sorted(unknown))} cannot be made here" if unknown else "whole"
+    if not unknown:
+        return "whole"
+    return f"whole by its sizes; sums of the kind {', '.join(sorted(unknown))} cannot be made here"
 
 
 def _wrong_with(path: Path) -> list[str] | None:
