@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from dtj.flight import Flight
-from dtj.group import Group, new_group, process_group, rank, require_group
+from dtj.group import Group, new_group, process_group, require_group
 from dtj.places import is_launched, is_shared, job_lineage
 from dtj.publishing import published
 from dtj.reporting import phase
-from dtj.saving import SaveError, carried, go_on_without, requests, tell_saved, wait_for_save
+from dtj.saving import SaveError, carried, go_on_without, requests, say, tell_saved, wait_for_save
 from dtj.troubles import save_failed
 
 Write = Callable[[Path, Any], None]
@@ -61,7 +61,7 @@ def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
         else:
             with tempfile.TemporaryDirectory(prefix="dtj-") as unshared:
                 yield Path(unshared)
-            _say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
+            say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
     requests.begun(step)
     took = time.monotonic() - began
     tell_saved(step, took, took, requests.answer())
@@ -112,7 +112,7 @@ def _settle() -> None:
     try:
         wait_for_save()
     except SaveError as error:
-        _say(str(error))
+        say(str(error))
 
 
 class _Own:
@@ -166,8 +166,3 @@ def superseded() -> bool:
     What it would write at the end belongs to the newer one. Without a shared folder there is nobody to ask.
     """
     return is_shared() and job_lineage(only_reads=not is_launched()).stale
-
-
-def _say(text: str) -> None:
-    if rank() == 0:
-        print(f"dtj: {text}", file=sys.stderr, flush=True)

@@ -125,8 +125,13 @@ def go_on_without(error: SaveError) -> None:
     if os.environ.get(Env.SAVE_ON_FAILURE) != CONTINUE:
         raise error
     requests.retry_at = time.monotonic() + RETRY
+    say(f"{error}; training goes on without it")
+
+
+def say(text: str) -> None:
+    """Say it in the log of rank 0, where it is the same for all."""
     if rank() == 0:
-        print(f"dtj: {error}; training goes on without it", file=sys.stderr, flush=True)
+        print(f"dtj: {text}", file=sys.stderr, flush=True)
 
 
 def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], list[int]] = ([], [])) -> None:

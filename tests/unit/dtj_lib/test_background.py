@@ -13,7 +13,6 @@ import pytest
 import dtj
 from dtj import checkpoints, saving
 from dtj.lineage import read_state
-from dtj.reporting import work
 from dtj.saving import Requests
 from dtj_trainer.launch.errors import describe
 
@@ -54,13 +53,8 @@ class Job:
 
 
 @pytest.fixture
-def job(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("DTJ_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_WORLD_SIZE"):
-            monkeypatch.delenv(name)
+def job(one_rank, monkeypatch, tmp_path):
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
-    for attribute, value in (("step", 0), ("done", {}), ("restored", {})):
-        monkeypatch.setattr(work, attribute, value)
     mine = Requests()
     for module in (saving, checkpoints):
         monkeypatch.setattr(module, "requests", mine)

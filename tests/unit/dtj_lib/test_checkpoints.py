@@ -11,21 +11,14 @@ import dtj
 from dtj import saving
 from dtj.checkpoints import superseded
 from dtj.reporting import work
-from dtj.saving import Requests, requests
+from dtj.saving import Requests
 from dtj_trainer.launch.errors import describe
 
 
 @pytest.fixture
-def alone(monkeypatch, tmp_path):
+def alone(one_rank, monkeypatch, tmp_path):
     """One rank, no launcher, a folder of its own."""
-    for name in list(os.environ):
-        if name.startswith("DTJ_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_WORLD_SIZE"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(work, "step", 0)
-    monkeypatch.setattr(work, "done", {})
-    monkeypatch.setattr(work, "restored", {})
-    monkeypatch.setattr(requests, "last_step", 0)
     return tmp_path
 
 

@@ -12,15 +12,11 @@ from dtj import memory, restoring
 from dtj.lineage import Checkpoint
 from dtj.memory import Memory
 from dtj.reporting import work
-from dtj.saving import requests
 
 
 @pytest.fixture
-def job(monkeypatch, tmp_path):
+def job(one_rank, monkeypatch, tmp_path):
     """One rank under a launcher, in round 1 of incarnation 1, that keeps every fifth step."""
-    for name in list(os.environ):
-        if name.startswith("DTJ_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_WORLD_SIZE"):
-            monkeypatch.delenv(name)
     for name, value in {
         "DTJ_WORK_DIR": str(tmp_path / "volume"),
         "DTJ_MEMORY_DIR": str(tmp_path / "memory"),
@@ -29,9 +25,6 @@ def job(monkeypatch, tmp_path):
         "DTJ_ROUND": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    for attribute, value in (("step", 0), ("done", {}), ("restored", {})):
-        monkeypatch.setattr(work, attribute, value)
-    monkeypatch.setattr(requests, "last_step", 0)
     assert dtj.latest_checkpoint(memory=Memory()) is None
     return Job(tmp_path, monkeypatch)
 

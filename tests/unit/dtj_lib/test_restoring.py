@@ -8,21 +8,13 @@ import pytest
 
 import dtj
 from dtj import manifest, restoring
-from dtj.reporting import work
-from dtj.saving import requests
 
 
 @pytest.fixture
-def job(monkeypatch, tmp_path):
+def job(one_rank, monkeypatch, tmp_path):
     """One rank under a launcher, with checkpoints of steps 10 and 20."""
-    for name in list(os.environ):
-        if name.startswith("DTJ_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_WORLD_SIZE"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
     monkeypatch.setenv("DTJ_INCARNATION", "1")
-    for attribute, value in (("step", 0), ("done", {}), ("restored", {})):
-        monkeypatch.setattr(work, attribute, value)
-    monkeypatch.setattr(requests, "last_step", 0)
     told = []
     monkeypatch.setattr(restoring.link, "send", lambda message: told.append(message) or True)
     assert dtj.latest_checkpoint() is None
