@@ -15,7 +15,7 @@ RUN useradd --uid 1000 --create-home dtj
 WORKDIR /usr/src/dtj
 
 # What we depend on is a layer below our code: a change of code leaves it alone.
-COPY tools/docker/uv-sync pyproject.toml uv.lock ./
+COPY tools/docker pyproject.toml uv.lock ./
 RUN ./uv-sync --extra operator --no-install-project
 
 COPY LICENSE README.md ./

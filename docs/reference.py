@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dtj_api import names
-from dtj_api.spec import JobSpec
+from dtj_api.spec import OBJECT_RULES, JobSpec
 from dtj_api.status import JobStatus
 
 PAGE = pathlib.Path(__file__).with_name("manifest.md")
@@ -32,7 +32,9 @@ Resolve = Callable[[Schema], Schema]
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    parts += _sections("spec", JobSpec.model_json_schema(by_alias=True))
+    spec = JobSpec.model_json_schema(by_alias=True)
+    spec["x-kubernetes-validations"] += [rule.schema() for rule in OBJECT_RULES]
+    parts += _sections("spec", spec)
     parts += ["## Reserved environment\n", _reserved()]
     parts += _sections("status", JobStatus.model_json_schema(by_alias=True))
     return "\n".join(parts).rstrip() + "\n"

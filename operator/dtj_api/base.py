@@ -12,10 +12,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from . import bounds
+from .nulls import without_nulls
+
 IMMUTABLE = "cannot be changed once the job exists; make a new job"
 """Ends the message of a rule for a field that never changes."""
 DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 """Name of another object."""
+STORED = "stored"
+"""Validation context of what the API server holds: a rule that is newer than the object may be left to its use."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -73,28 +78,35 @@ class ManifestError(ValueError):
     """A manifest that the models refuse. The text has one line a mistake: field, what is wrong, what to write."""
 
 
-def read(model: type[M], raw: Any, where: str) -> M:
+def read(model: type[M], raw: Any, where: str, context: str = "") -> M:
     """Read one model from a manifest's part.
 
     Args:
         model: the class to build.
         raw: the part, as YAML or JSON gave it.
         where: its path in the manifest, for instance `spec`; errors begin with it.
+        context: `STORED`, or nothing.
 
     Raises:
-        ManifestError: one line for each mistake.
+        ManifestError: one line for each mistake; or it is nested too deep to be looked at.
     """
+    if (levels := _levels(raw)) > bounds.DEPTH:
+        raise ManifestError(bounds.too_deep(where, levels))
     try:
-        return model.model_validate(_without_nulls(raw), by_alias=True, by_name=False)
+        return model.model_validate(without_nulls(raw, model), by_alias=True, by_name=False, context=context)
     except ValidationError as error:
         raise ManifestError("\n".join(_line(where, detail) for detail in error.errors(include_url=False))) from None
 
 
-def _without_nulls(raw: Any) -> Any:
-    """A field that is null counts as absent, as it does for the API server."""
-    if isinstance(raw, dict):
-        return {key: _without_nulls(value) for key, value in raw.items() if value is not None}
-    return raw
+def _levels(raw: Any) -> int:
+    """Levels of objects and lists within each other; counting ends soon after there are too many."""
+    levels, layer = 0, [raw]
+    while levels <= bounds.DEPTH and (
+        layer := [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)]
+    ):
+        levels += 1
+        layer = [inner for each in layer for inner in each]
+    return levels
 
 
 def _line(where: str, detail: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from . import names
-from .spec import JobSpec
+from .spec import OBJECT_RULES, JobSpec
 from .status import JobStatus
 from .structural import RULES, Schema, structural
 
@@ -62,7 +62,7 @@ def schema() -> Schema:
             "spec": structural(JobSpec),
             "status": status,
         },
-        RULES: [NAME_RULE],
+        RULES: [NAME_RULE, *(rule.schema() for rule in OBJECT_RULES)],
     }
 
 

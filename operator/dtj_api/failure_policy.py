@@ -10,14 +10,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from .base import ApiModel, Rule, rules, with_rules
-from .names import Cause
+from .names import Cause, code_of_signal
 from .scalars import DURATION_LENGTH, DURATION_PATTERN, Duration, at_least
 
 BACKOFF_ORDER = "initial is above max; lower initial or raise max"
 STEP_TIMEOUT = "must be `auto` or a duration of 1s or more"
 SOME_MATCH = "needs at least one of onExitCodes, onSignals, onReasons and onMessage"
-_BY_SIGNAL = 128
-"""What shells and container runtimes add to the number of a signal to make an exit code of it."""
 Signal = Literal[
     "SIGABRT", "SIGBUS", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGQUIT", "SIGSEGV", "SIGSYS", "SIGTERM",
     "SIGTRAP", "SIGXCPU",
@@ -94,10 +92,10 @@ class FailureRule(ApiModel):
             exit_code: negative for a signal; None where nothing ran or nobody knows.
             message: the error in words.
         """
-        code = -exit_code + _BY_SIGNAL if exit_code is not None and exit_code < 0 else exit_code
+        code = code_of_signal(-exit_code) if exit_code is not None and exit_code < 0 else exit_code
         return (
             (self.on_exit_codes is None or code in self.on_exit_codes)
-            and (self.on_signals is None or code in [_BY_SIGNAL + signal.Signals[name] for name in self.on_signals])
+            and (self.on_signals is None or code in [code_of_signal(signal.Signals[name]) for name in self.on_signals])
             and (self.on_reasons is None or cause in self.on_reasons)
             and (self.on_message is None or fnmatchcase(message, self.on_message))
         )

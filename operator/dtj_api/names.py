@@ -1,7 +1,7 @@
-"""Every label, environment variable, port, reason, condition, exit code and metric name.
+"""Every label, environment variable, port, reason, condition and exit code, and the names of a job's objects.
 
-One place for the words: docs, chart and alerts are tested against this file, so that a renamed metric breaks a test
-and not a dashboard. Standard library only (the launcher imports it inside foreign images).
+One place for the words, beside `metrics`: docs, chart and alerts are tested against this file, so that a renamed reason
+breaks a test and not a script. Standard library only (the launcher imports it inside foreign images).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PLURAL = "distributedtrainingjobs"
 SINGULAR = "distributedtrainingjob"
 SHORT_NAME = "dtj"
 OPERATOR = f"{GROUP}/operator"
-"""The value of `spec.managedBy` that this operator answers to; any other keeps its hands off."""
+"""The value of `spec.managedBy` that an operator answers to by default; of any other value it keeps its hands off."""
 
 MAX_JOB_NAME = 48
 """`<job>-worker-NNNN` must stay a DNS label of at most 63 characters, with room for what users append."""
@@ -91,6 +91,10 @@ class Env(StrEnum):
     """`spec.checkpoint.onFailure`: what a save that fails means to the training."""
     TRAINER_CONFIG = "DTJ_TRAINER_CONFIG"
     """`spec.trainer` as JSON, when the job uses the built-in trainer."""
+    LAUNCHER_PRELOAD = "DTJ_LAUNCHER_PRELOAD"
+    """`false`: each rank is an interpreter of its own, and no fork of one that has imported torch; unset: `true`."""
+    MAX_RESTARTS = "DTJ_MAX_RESTARTS"
+    """`0`: ranks that failed are not started again before the operator has had the time to end the job."""
     RANK_SOCKET = "DTJ_RANK_SOCKET"
     """Set by the launcher for its ranks: the Unix socket on which they report."""
     INCARNATION = "DTJ_INCARNATION"
@@ -117,10 +121,14 @@ RESERVED_ENV_TORCH = (
 RESERVED_ENV = (*tuple(Env), *RESERVED_ENV_TORCH)
 """A manifest that sets one of these is refused: torchrun and the launcher own them."""
 
+OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+"""What somebody gives a node that is not ready to say that nothing runs there any more."""
+
 METRICS_PORT = 9400
 CONTROL_PORT = 9401
 STORE_PORT = 29400
 OPERATOR_METRICS_PORT = 8080
+OPERATOR_PROBE_PORT = 8081
 
 MEMORY_DIR = "/dev/shm/dtj"
 """Where ranks keep checkpoints in memory: a memory volume of the pod, which outlives its containers."""
@@ -172,11 +180,16 @@ class Reason(StrEnum):
     ADMITTED = "Admitted"
     DRY_RUN_REFUSED = "DryRunRefused"
     INVALID_SPEC = "InvalidSpec"
+    STATUS_UNREADABLE = "StatusUnreadable"
     CREATING = "Creating"
     CREATED = "Created"
     WAITING_FOR_PODS = "WaitingForPods"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL = "ImagePull"
+    CANNOT_START = "CannotStart"
+    HELD_BY_FINALIZER = "HeldByFinalizer"
+    UNREACHABLE = "Unreachable"
+    NODES_UNREACHABLE = "NodesUnreachable"
     WAITING_FOR_STORE = "WaitingForStore"
     MEETING = "Meeting"
     FIRST_STEP_PENDING = "FirstStepPending"
@@ -207,6 +220,8 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     CREATE_REFUSED = "CreateRefused"
     KEY_REFUSED = "KeyRefused"
+    LOOKUP_FORBIDDEN = "LookupForbidden"
+    OTHER_OPERATOR = "OtherOperator"
     GRACE_TOO_SHORT = "GraceTooShort"
     GRACE_ENOUGH = "GraceEnough"
     RUNS_AS_SUBPROCESS = "RunsAsSubprocess"
@@ -292,6 +307,11 @@ class ExitCode(IntEnum):
     """SIGTERM: saved and left. Not charged to the budget."""
 
 
+def code_of_signal(signum: int) -> int:
+    """The exit code that shells and container runtimes make of an end by a signal."""
+    return 128 + signum
+
+
 class LauncherState(StrEnum):
     """State that a launcher reports for its pod."""
 
@@ -308,80 +328,9 @@ class LauncherState(StrEnum):
     """This launcher cannot go on (bad command, join timeout); `error` says why."""
 
 
-class TrainMetric(StrEnum):
-    """Metrics of a worker pod, on port 9400. Counters end in `_total` on the page."""
-
-    STEP = "dtj_train_step"
-    EPOCH = "dtj_train_epoch"
-    LOSS = "dtj_train_loss"
-    LEARNING_RATE = "dtj_train_learning_rate"
-    GRAD_NORM = "dtj_train_grad_norm"
-    TOKENS = "dtj_train_tokens_total"
-    SAMPLES = "dtj_train_samples_total"
-    TOKENS_PER_SECOND = "dtj_train_tokens_per_second"
-    SAMPLES_PER_SECOND = "dtj_train_samples_per_second"
-    STEP_SECONDS = "dtj_train_step_seconds"
-    OWN_STEP_SECONDS = "dtj_train_own_step_seconds"
-    DATA_WAIT_SECONDS = "dtj_train_data_wait_seconds"
-    WORLD_SIZE = "dtj_train_world_size"
-    RESTARTS = "dtj_train_restarts_total"
-    MEMORY_BYTES = "dtj_train_memory_bytes"
-    CHECKPOINT_STEP = "dtj_train_checkpoint_step"
-    CHECKPOINT_SECONDS = "dtj_train_checkpoint_seconds"
-    CHECKPOINT_STALL_SECONDS = "dtj_train_checkpoint_stall_seconds"
-    MEMORY_STEP = "dtj_train_memory_checkpoint_step"
-    CHECKPOINTS_DAMAGED = "dtj_train_checkpoints_damaged_total"
-    CHECKPOINTS_FAILED = "dtj_train_checkpoints_failed_total"
-    VOLUME_SECONDS = "dtj_train_volume_seconds"
-
-
-class JobMetric(StrEnum):
-    """Metrics of the operator about jobs, on its own port."""
-
-    INFO = "dtj_job_info"
-    PHASE = "dtj_job_phase"
-    WORKERS = "dtj_job_workers"
-    STEP = "dtj_job_step"
-    TOTAL_STEPS = "dtj_job_total_steps"
-    EPOCH = "dtj_job_epoch"
-    LOSS = "dtj_job_loss"
-    TOKENS_PER_SECOND = "dtj_job_tokens_per_second"
-    SAMPLES_PER_SECOND = "dtj_job_samples_per_second"
-    INCARNATION = "dtj_job_incarnation"
-    RESTARTS = "dtj_job_restarts_total"
-    CHECKPOINT_STEP = "dtj_job_checkpoint_step"
-    CHECKPOINTS_FAILED = "dtj_job_checkpoints_failed"
-    CHECKPOINT_FAILING = "dtj_job_checkpoint_failing"
-    RECOVERY_SECONDS = "dtj_job_recovery_seconds"
-    RECOVERY_PHASE_SECONDS = "dtj_job_recovery_phase_seconds_total"
-    STEPS_REDONE = "dtj_job_steps_redone_total"
-    STRAGGLER_RATIO = "dtj_job_straggler_ratio"
-
-
 def claim_name(job: str) -> str:
     """Name of the claim made from `checkpoint.volume.template`."""
     return f"{job}-checkpoint"
-
-
-class OperatorMetric(StrEnum):
-    """Metrics of the operator about itself: controller-runtime's names where there is one. Counters end in `_total`."""
-
-    RECONCILE = "controller_runtime_reconcile_total"
-    RECONCILE_ERRORS = "controller_runtime_reconcile_errors_total"
-    RECONCILE_TIME = "controller_runtime_reconcile_time_seconds"
-    ACTIVE_WORKERS = "controller_runtime_active_workers"
-    MAX_WORKERS = "controller_runtime_max_concurrent_reconciles"
-    QUEUE_DEPTH = "workqueue_depth"
-    QUEUE_ADDS = "workqueue_adds_total"
-    QUEUE_WAIT = "workqueue_queue_duration_seconds"
-    QUEUE_WORK = "workqueue_work_duration_seconds"
-    QUEUE_RETRIES = "workqueue_retries_total"
-    REST_REQUESTS = "rest_client_requests_total"
-    LEADING = "leader_election_master_status"
-    WATCH_RESTARTS = "dtj_operator_watch_restarts_total"
-    WATCH_EVENTS = "dtj_operator_watch_events_total"
-    LOOP_LAG = "dtj_operator_event_loop_lag_seconds"
-    BUILD_INFO = "dtj_operator_build_info"
 
 
 def worker_name(job: str, index: int) -> str:

@@ -8,7 +8,7 @@ object: `kubectl scale` would break on a stale minReplicas that nobody asked for
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,6 +17,8 @@ from .checkpoint import Checkpoint
 from .failure_policy import FailurePolicy
 from .names import OPERATOR
 from .network import Network
+from .peer import Peer
+from .resources import Resources
 from .scalars import Duration, at_least
 from .template import (
     RULE_COMMAND_AND_TRAINER,
@@ -33,9 +35,17 @@ from .trainer_rules import TRAINER_RULES
 MAX_WORKERS = 10_000
 """Four digits in `<job>-worker-NNNN`."""
 MAX_PROCESSES = 64
+_COUNT = re.compile(r"[0-9]{1,9}")
 _GPU = re.compile(r"(nvidia\.com/(gpu|mig-.+)|amd\.com/gpu)")
 
 WHILE_SUSPENDED = "can be changed only while the job is suspended; set spec.suspend to true first"
+WITHOUT_PODS = (
+    "can be changed only before the first pod is made or while the job is suspended; set spec.suspend to true first"
+)
+NO_POD_YET = (
+    "has({0}.status) && has({0}.status.startTime) && (!has({0}.status.templateHash) || {0}.status.templateHash == '')"
+)
+"""CEL about an object as stored: no pod has been made of it, nor is one being made."""
 MIN_ABOVE_REPLICAS = "minReplicas is above replicas; lower minReplicas or raise replicas"
 TOO_MANY = f"replicas and spares together are above {MAX_WORKERS}; lower one of them"
 REPLICAS_ABOVE_MAX = "replicas is above maxReplicas; lower replicas or raise maxReplicas"
@@ -79,7 +89,8 @@ class Workers(ApiModel):
     ] = "auto"
     """Ranks in each pod. `auto`: the GPUs in the pod's limits, else 1."""
     template: PodTemplate
-    """The worker pod, as a PodTemplateSpec with a container named `trainer`. Mutable only while suspended."""
+    """The worker pod, as a PodTemplateSpec with a container named `trainer`. Mutable before the first pod is made, and
+    while suspended."""
 
     @property
     def effective_min(self) -> int:
@@ -93,7 +104,7 @@ class Workers(ApiModel):
             return self.processes_per_worker
         limits = (trainer_container(self.template).get("resources") or {}).get("limits") or {}
         gpus = (str(amount) for name, amount in limits.items() if _GPU.fullmatch(name))
-        return sum(int(amount) for amount in gpus if amount.isdecimal()) or 1
+        return sum(int(amount) for amount in gpus if _COUNT.fullmatch(amount)) or 1
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,6 +122,14 @@ class Launcher(ApiModel):
 
     type: Literal["Elastic"] = "Elastic"
     """Elastic: torchrun with the settings that make restart in place work, started by this project's launcher."""
+    # A default would be written into every job by the API server, and an operator of the version before refuses it.
+    preload: bool | None = None
+    """Ranks of `python FILE` and `python -m MODULE` are forked from a process that has imported torch, which saves
+    seconds at each start. False: each is an interpreter of its own, so that what a script sets in `os.environ` before
+    `import torch` has its effect; hangs are then found without stacks, and slow ranks are not named. Default: true."""
+    resources: Resources | None = None
+    """Requests and limits of the init container that brings the launcher into other images than the trainer's. Default:
+    20m and 64Mi, at most 128Mi; and at most one CPU where the container `trainer` has a limit on it."""
 
 
 class Rendezvous(ApiModel):
@@ -124,6 +143,9 @@ class Rendezvous(ApiModel):
     """Heartbeats missed in a row after which the others leave a worker behind."""
     last_call: Annotated[Duration, *at_least("0s")] = Duration(1)
     """How long a round that has enough workers waits for more."""
+    resources: Resources | None = None
+    """Requests and limits of the store's container. Default: 20m and 64Mi, at most 128Mi; and at most one CPU where the
+    container `trainer` has a limit on it, as under a quota."""
 
 
 class Schedule(ApiModel):
@@ -148,9 +170,6 @@ class Lifecycle(ApiModel):
     """Pods that are deleted when the job finishes. Running keeps those that have ended, for their logs."""
 
 
-Peer = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-
-
 class Metrics(ApiModel):
     """The worker pods' metrics."""
 
@@ -158,21 +177,37 @@ class Metrics(ApiModel):
     """How often the ranks' progress is read and written to the status. Whatever this says, it is read at least every
     5 s, and where nothing else has changed it is written at most every 5 s."""
     from_: list[Peer] = Field(default_factory=list, alias="from", max_length=16)
-    """Who else may scrape the workers' metrics, as peers of a NetworkPolicy, for instance
-    `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}`. It is read when the job's
-    NetworkPolicy is made; delete that to have it made anew."""
+    """Who else may scrape the workers' metrics, as peers of a NetworkPolicy that name a namespace, for instance
+    `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}`; a podSelector alone means the
+    job's own. The chart's `jobs.metricsFrom` must have that namespace. A change takes effect in a job that runs."""
 
 
 def _only_while_suspended(field: str, optional: bool = False) -> Rule:
-    """A field that shapes the running pods.
+    """A field that shapes the running pods."""
+    same = _same(field, "self", optional)
+    return Rule(f"self.suspend || oldSelf.suspend || {same}", f"{field}: {WHILE_SUSPENDED}", f".{field}")
+
+
+def _only_without_pods(field: str, optional: bool = False) -> Rule:
+    """What pods are made from, as a rule of the whole object: free as well until the first pod is made.
+
+    A status without the template's digest says so, once there is one: what a job's first pods are made from is
+    written before they are made, unless nothing has been written about the job at all.
 
     Of the template this rule misses one edit, undeclared fields exchanged one for one; the chart's admission policy
     sees that too.
     """
-    same = f"self.{field} == oldSelf.{field}"
-    if optional:
-        same = f"(has(self.{field}) ? has(oldSelf.{field}) && {same} : !has(oldSelf.{field}))"
-    return Rule(f"self.suspend || oldSelf.suspend || {same}", f"{field}: {WHILE_SUSPENDED}", f".{field}")
+    same = _same(field, "self.spec", optional)
+    return Rule(
+        f"self.spec.suspend || oldSelf.spec.suspend || ({NO_POD_YET.format('oldSelf')}) || {same}",
+        f"spec.{field}: {WITHOUT_PODS}",
+        f".spec.{field}",
+    )
+
+
+def _same(field: str, spec: str, optional: bool) -> str:
+    new, old = f"{spec}.{field}", f"{spec.replace('self', 'oldSelf')}.{field}"
+    return f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))" if optional else f"{new} == {old}"
 
 
 class JobSpec(ApiModel):
@@ -184,12 +219,10 @@ class JobSpec(ApiModel):
         RULE_SHARED_MEMORY,
         Rule("has(self.checkpoint) == has(oldSelf.checkpoint)", f"checkpoint: {IMMUTABLE}", ".checkpoint"),
         _only_while_suspended("checkpoint", optional=True),
-        _only_while_suspended("workers.template"),
         _only_while_suspended("workers.processesPerWorker"),
         _only_while_suspended("launcher"),
         _only_while_suspended("rendezvous"),
         _only_while_suspended("network"),
-        _only_while_suspended("trainer", optional=True),
     )
 
     suspend: bool = False
@@ -200,7 +233,8 @@ class JobSpec(ApiModel):
         max_length=63,
         json_schema_extra=rules(Rule("self == oldSelf", f"managedBy: {IMMUTABLE}")),
     )
-    """The controller that is responsible. This operator leaves a job with any other value alone. Immutable."""
+    """The controller that is responsible. An operator leaves a job with any other value than its own alone, which the
+    chart's `managedBy` sets. Immutable."""
     workers: Workers
     launcher: Launcher = Launcher()
     rendezvous: Rendezvous = Rendezvous()
@@ -222,3 +256,7 @@ class JobSpec(ApiModel):
         if problem:
             raise ValueError(problem)
         return self
+
+
+OBJECT_RULES = (_only_without_pods("workers.template"), _only_without_pods("trainer", optional=True))
+"""Rules of the whole object: they look at its status too."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_serializer
 
 from .base import StatusModel
+from .known_pods import MAX_PODS, PLAIN_PODS, KnownPod, pack, unpack
 from .names import Phase
 from .scalars import Measure, Timestamp
-
-MAX_PODS = 10_001
-"""Most pods of one job: its workers and its store."""
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 Text = Annotated[str, Field(max_length=32768)]
@@ -111,15 +109,10 @@ class StoreStatus(StatusModel):
     """Uid of the store's pod. Another pod under the same name is another store, hence another incarnation."""
     unreached: int = 0
     """Stores in a row that were replaced although their pods ran, since members could not reach them."""
-
-
-class KnownPod(StatusModel):
-    """A worker pod that the job counts on. Its absence is an end that has to be counted."""
-
-    index: int
-    uid: str
-    incarnation: int = 0
-    """The incarnation that it was created in."""
+    error: Text = ""
+    """How the last one ended, with its words; empty once the job has trained at its successor."""
+    create_after: Timestamp | None = None
+    """The next one is not made before this."""
 
 
 class ExcludedNode(StatusModel):
@@ -237,13 +230,17 @@ class JobStatus(StatusModel):
     save: SaveRequest | None = None
     """The save that a resize waits for."""
     store: StoreStatus = StoreStatus()
-    pods: Annotated[tuple[KnownPod, ...], Field(max_length=MAX_PODS)] = ()
-    """The worker pods that the job counts on, by index."""
+    pods: Annotated[tuple[KnownPod, ...], Field(max_length=MAX_PODS), AfterValidator(unpack)] = ()
+    """The worker pods that the job counts on, by index. Many are stored in one entry."""
     counted: RoundCursor = RoundCursor()
     counted_pods: Annotated[tuple[str, ...], Field(max_length=MAX_PODS)] = ()
     """Uids of pods whose end has been counted and whose objects are still there."""
     create_after: Timestamp | None = None
     """No lost pod is replaced before this: the back-off of `failurePolicy.backoff`."""
+    trained: int = 0
+    """The last incarnation that trained."""
+    in_vain: int = 0
+    """Times in a row that pods were lost that had been made since the job last trained."""
     restarts: Restarts = Restarts()
     excluded_nodes: Annotated[tuple[ExcludedNode, ...], Field(max_length=50)] = ()
     crash_loop: CrashLoopStatus = CrashLoopStatus()
@@ -267,8 +264,15 @@ class JobStatus(StatusModel):
     """Time on the deadline's clock before `resumedAt`: it stops while suspended."""
     template_hash: str = ""
     """Digest of the pod template that the current pods were made from."""
+    operator: Annotated[str, Field(max_length=320)] = ""
+    """The release that acts on the job, as `<namespace>/<name>` of its Lease. Another one keeps its hands off for as
+    long as this one goes on writing here. Empty: none has acted yet."""
     updated_at: Timestamp | None = None
     """When the operator last wrote this status."""
+
+    @field_serializer("pods")
+    def _stored_pods(self, pods: tuple[KnownPod, ...]) -> tuple[KnownPod, ...]:
+        return pack(pods) if len(pods) + len(self.counted_pods) > PLAIN_PODS else pods
 
     def condition(self, kind: str) -> JobCondition | None:
         """The condition of one type, or None."""

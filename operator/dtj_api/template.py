@@ -8,6 +8,7 @@ operator creates a worker pod as a dry run.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
@@ -18,6 +19,8 @@ from .base import ApiModel, ManifestError, Rule, read, rules
 from .names import RESERVED_ENV, TRAINER_CONTAINER
 from .scalars import quantity_bytes
 
+OWN_IMAGE = "dtj-trainer"
+"""Name of the built-in trainer's image, which holds a launcher of its own."""
 NO_TRAINER = f"no container is named `{TRAINER_CONTAINER}`; name the container that trains `{TRAINER_CONTAINER}`"
 RESERVED = (
     "a reserved variable is set; remove it: the operator and torchrun set "
@@ -137,6 +140,11 @@ def trainer_container(template: dict[str, Any]) -> dict[str, Any]:
     """The container that trains, of a template that the models accepted."""
     containers: list[dict[str, Any]] = template["spec"]["containers"]
     return next(each for each in containers if each["name"] == TRAINER_CONTAINER)
+
+
+def is_own_image(image: str) -> bool:
+    """Whether an image is the built-in trainer's, whatever registry and tag it comes with."""
+    return re.sub(r"[:@].*$", "", image.rsplit("/", 1)[-1]) == OWN_IMAGE
 
 
 def command_problem(template: dict[str, Any], built_in: bool) -> str | None:

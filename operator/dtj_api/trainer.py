@@ -24,6 +24,7 @@ class ModelConfig(ApiModel):
 
     path: Text = Field(
         description="Directory of a model in the transformers layout (config.json, model.safetensors, tokenizer.json). "
+        "Its head is kept where it is for the same tags in the same order, else a new one takes its place. "
         "Relative to the package when `package` is given, else absolute or relative to the working directory."
     )
     package: str = Field(
@@ -36,7 +37,9 @@ class ModelConfig(ApiModel):
         default=False, description="Start from random weights of the directory's config.json and ignore its weights."
     )
     freeze_embeddings: bool = Field(
-        default=False, description="Keep the embedding tables as they are: a third less work for a small encoder."
+        default=False,
+        description="Keep the input embeddings as they are, and positions where they are in one module with them: a "
+        "third less work for a small encoder.",
     )
 
 
@@ -62,8 +65,9 @@ class DataConfig(ApiModel):
 
     format: Literal["conll", "jsonl"] = Field(
         default="conll",
-        description="conll: one word a line, the word in the first column and its tag in the last, blank lines between "
-        "sentences. jsonl: one object a line with a list of words and a list of tags.",
+        description="conll: one word a line, the word in the first column and its tag in the last, apart by TAB, or by "
+        "blanks where the first row has no TAB; between sentences blank lines or -DOCSTART-, above them comments as in "
+        "CoNLL-U. jsonl: one object a line with a list of words and a list of tags. A word may be empty; it is lost.",
     )
     package: str = Field(
         default="",
@@ -84,8 +88,9 @@ class DataConfig(ApiModel):
     scheme: Literal["IOB1", "IOB2", "BIOES", "IO"] = Field(
         default="IOB2", description="Tag scheme of the files; training and scores use IOB2 whatever it is."
     )
-    label_map: dict[str, str] = Field(
+    label_map: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict,
+        max_length=256,
         description="Entity type in the files to entity type of the model; `O` drops the type. When given, it names "
         "every type of the files; a type it does not name is refused with file and line.",
     )
@@ -99,8 +104,8 @@ class DataConfig(ApiModel):
         default=128,
         ge=8,
         le=8192,
-        description="Longest sentence in word pieces, specials included. Words beyond it are scored as `O` and counted "
-        "in the report.",
+        description="Longest sentence in word pieces, specials included; at most what the model has positions for. "
+        "Words beyond it are scored as `O` and counted in the report.",
     )
 
     @model_validator(mode="after")

@@ -24,6 +24,17 @@ TRAINER_RULES = (
         ".data.split.shuffleSplit",
     ),
     Rule(
+        "self.data.labels.all(label, self.data.labels.exists_one(other, other == label))",
+        "labels names a type twice; remove one of them",
+        ".data.labels",
+    ),
+    Rule(
+        "!has(self.data.labelMap) || "
+        "self.data.labelMap.all(kind, self.data.labelMap[kind] == 'O' || self.data.labelMap[kind] in self.data.labels)",
+        "each value of labelMap must be O or one of the labels",
+        ".data.labelMap",
+    ),
+    Rule(
         "!has(self.optimizer) || !self.optimizer.nesterov || self.optimizer.momentum > 0.0",
         "Nesterov's momentum needs momentum above 0",
         ".optimizer.momentum",

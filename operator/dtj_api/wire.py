@@ -12,24 +12,30 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Annotated
+
+from . import bounds
+from .decoding import Most, Within
+from .decoding import WireError as WireError
+from .decoding import decode as decode
+from .names import Cause
 
 SIGNATURE_HEADER = "X-DTJ-Signature"
 POD_HEADER = "X-DTJ-Pod"
-MAX_BODY = 64 * 1024
+MAX_BODY = bounds.REPORT_BYTES
 NO_RANK = -1
+STORE_PROTOCOL = 1
+"""Of the rendezvous store and its clients, see `dtj_trainer.launch.store.wire`."""
 OTHER_KEY = b"the signature is not that of this job's key for this pod"
 """A launcher's answer, with status 403, to a message that was signed with another key than the one it holds."""
 
-T = TypeVar("T")
+Moment = Annotated[float, Within(0.0, bounds.LATEST)]
+"""Seconds since the epoch."""
+DamagedText = Annotated[str, Most(bounds.DAMAGED_TEXT)]
 
 
-class WireError(ValueError):
-    """A message that cannot be read; the text names the field, what was found and what is expected."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Meet:
     """Leave whatever runs and meet the others under `incarnation`. Path: /v1/meet."""
 
@@ -40,7 +46,7 @@ class Meet:
     """`<ip>:<port>` of the rendezvous store."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Save:
     """Save at the next agreed step. Path: /v1/save."""
 
@@ -49,7 +55,7 @@ class Save:
     """The same id twice is one save."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Release:
     """End the ranks of one round at once: they are blocked in a collective with a dead peer. Path: /v1/release."""
 
@@ -57,7 +63,7 @@ class Release:
     round: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Save if the job can, then leave for good. Path: /v1/stop."""
 
@@ -74,7 +80,7 @@ PATHS: dict[str, type[Meet] | type[Save] | type[Release] | type[Stop]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The first error of a round, as this pod saw it."""
 
@@ -84,8 +90,7 @@ class Failure:
     rank: int
     """Global rank, or NO_RANK: of a hang nobody may know whose fault it is."""
     local_rank: int
-    at: float
-    """Seconds since the epoch."""
+    at: Moment
     exit_code: int
     """Exit code of the rank; negative: the signal that ended it."""
     message: str
@@ -105,8 +110,17 @@ class Failure:
     of_volume: bool = False
     """The volume failed under a save or under the choice of what to restore; the code did nothing wrong."""
 
+    @property
+    def cause(self) -> Cause:
+        """Why the ranks are restarted after it."""
+        if self.hang:
+            return Cause.HANG
+        if self.of_volume:
+            return Cause.VOLUME_FAILED
+        return Cause.PROCESS_SIGNAL if self.exit_code < 0 else Cause.PROCESS_EXIT
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What the ranks of this pod report of the training. Steps are optimizer steps; None: not reported."""
 
@@ -119,9 +133,9 @@ class Progress:
     samples: float = 0.0
     tokens_per_second: float | None = None
     samples_per_second: float | None = None
-    updated_at: float | None = None
+    updated_at: Moment | None = None
     checkpoint_step: int | None = None
-    checkpoint_at: float | None = None
+    checkpoint_at: Moment | None = None
     checkpoint_seconds: float | None = None
     save_interval: float | None = None
     """Seconds between two saves, where the ranks find them by themselves."""
@@ -129,20 +143,20 @@ class Progress:
     """restore, train, evaluate, checkpoint or export; empty when the script does not say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clock:
     """How the present round of a pod came to be: seconds since the epoch on the pod's own clock; None: not yet."""
 
-    left_at: float | None = None
+    left_at: Moment | None = None
     """The ranks of the round before were gone from this pod; None for the first round of this launcher."""
-    formed_at: float | None = None
-    started_at: float | None = None
+    formed_at: Moment | None = None
+    started_at: Moment | None = None
     """The ranks were forked."""
-    spoke_at: float | None = None
+    spoke_at: Moment | None = None
     """A rank said its first word through `dtj`."""
-    restored_at: float | None = None
+    restored_at: Moment | None = None
     """The last rank that said that it restores was through with it."""
-    first_step_at: float | None = None
+    first_step_at: Moment | None = None
     """A rank reported its first step."""
     step_before: int | None = None
     """The last step that a rank of this pod reported in an earlier round."""
@@ -150,7 +164,7 @@ class Clock:
     """The step of the checkpoint that training went on from, else the one before the first step reported."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pace:
     """What a rank itself takes for a step."""
 
@@ -160,11 +174,11 @@ class Pace:
     """Median over the last minute, without the wait for other ranks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VolumeTry:
     """What became of a small file that a launcher wrote to the volume, read back and removed."""
 
-    at: float | None = None
+    at: Moment | None = None
     """When that began, by the pod's clock; None: never, as where the job has no volume."""
     seconds: float | None = None
     """That it took; None: it has not ended."""
@@ -172,25 +186,25 @@ class VolumeTry:
     """Why it failed; None: it did not. 0: for no reason that has a number."""
     text: str = ""
     """That in words, with the path."""
-    waits_since: float | None = None
+    waits_since: Moment | None = None
     """When one began that has not ended yet."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LostSaves:
     """The saves that failed since the last one that was published, as the ranks of a pod told of them."""
 
     count: int = 0
     step: int | None = None
     """Of the last one."""
-    at: float | None = None
+    at: Moment | None = None
     """When the last one failed, by the pod's clock."""
     errno: int | None = None
     text: str = ""
     """Why the last one failed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """The state of one launcher, complete: the operator needs no history to act on it."""
 
@@ -206,7 +220,7 @@ class Report:
     """Ranks of the round, over all pods; 0 before the first round."""
     group_rank: int
     """Rank of this pod in the round; 0 is the pod whose progress is the job's. -1 before the first round."""
-    failures: tuple[Failure, ...] = ()
+    failures: Annotated[tuple[Failure, ...], Most(bounds.REPORT_FAILURES)] = ()
     """The failures of the last rounds that this pod saw, oldest first; of old ones perhaps without their texts."""
     progress: Progress = field(default_factory=Progress)
     last_save: str = ""
@@ -220,12 +234,14 @@ class Report:
     reports: bool = False
     """A rank has reported through `dtj` since the launcher began."""
     clock: Clock = field(default_factory=Clock)
-    paces: tuple[Pace, ...] = ()
+    paces: Annotated[tuple[Pace, ...], Most(bounds.REPORT_PACES)] = ()
     """Of those ranks of this pod that have told enough in this round."""
-    damaged: tuple[str, ...] = ()
+    damaged: Annotated[tuple[DamagedText, ...], Most(bounds.REPORT_DAMAGED)] = ()
     """The last checkpoints that this pod found damaged, as `<name>: <what is wrong>`, oldest first."""
     volume: VolumeTry = field(default_factory=VolumeTry)
     lost_saves: LostSaves = field(default_factory=LostSaves)
+    store_protocol: int = 0
+    """The `STORE_PROTOCOL` that it speaks; 0: that of torch, as the first version did."""
 
 
 def encode(message: object) -> bytes:
@@ -233,47 +249,6 @@ def encode(message: object) -> bytes:
     if not is_dataclass(message) or isinstance(message, type):
         raise WireError(f"{message!r} is not a message")
     return json.dumps(asdict(message), sort_keys=True, separators=(",", ":")).encode()
-
-
-def decode(kind: type[T], body: bytes) -> T:
-    """Read one message of a known kind.
-
-    Unknown fields are ignored and fields with a default may be absent, so that launcher and operator of neighbouring
-    versions understand each other.
-
-    Raises:
-        WireError: not JSON, not an object, a field missing or of another type.
-    """
-    try:
-        raw = json.loads(body)
-    except ValueError as error:
-        raise WireError(f"{kind.__name__}: not JSON: {error}") from None
-    message: T = _build(kind, raw, kind.__name__)
-    return message
-
-
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    if is_dataclass(kind):
-        if not isinstance(raw, dict):
-            raise WireError(f"{where}: found {type(raw).__name__}, expected an object")
-        hints = get_type_hints(kind)
-        known = {f.name: _build(hints[f.name], raw[f.name], f"{where}.{f.name}") for f in fields(kind) if f.name in raw}
-        try:
-            return kind(**known)  # type: ignore[operator]
-        except TypeError as error:
-            raise WireError(f"{where}: {error}") from None
-    if get_origin(kind) is tuple:
-        if not isinstance(raw, list):
-            raise WireError(f"{where}: found {type(raw).__name__}, expected a list")
-        return tuple(_build(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
-    allowed = get_args(kind) or (kind,)
-    if float in allowed and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if isinstance(raw, bool) and bool not in allowed:
-        raise WireError(f"{where}: found a boolean, expected {kind}")
-    if not isinstance(raw, allowed):
-        raise WireError(f"{where}: found {type(raw).__name__}, expected {getattr(kind, '__name__', kind)}")
-    return raw
 
 
 def sign(key: bytes, path: str, pod_uid: str, body: bytes) -> str:

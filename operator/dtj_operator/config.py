@@ -21,21 +21,35 @@ def _identity() -> str:
 class Config:
     """Settings of `dtj-operator run`."""
 
-    namespace: str | None = None
-    """The namespace to serve; None: all."""
+    namespaces: tuple[str, ...] = ()
+    """The namespaces to serve; none: all."""
+    managed_by: str = names.OPERATOR
+    """The value of `spec.managedBy` of the jobs to serve."""
+    jobs_metrics_from: tuple[str, ...] = ()
+    """The namespaces that `spec.metrics.from` may name."""
     pod_namespace: str | None = field(default_factory=lambda: os.environ.get("POD_NAMESPACE") or None)
     """Where the operator's own pod is: `POD_NAMESPACE`. None: outside the cluster; no pod starts without."""
     kubeconfig: str | None = None
     """None: `KUBECONFIG`, the service account, or the default file, in this order."""
     leader_election: bool = True
     lease_namespace: str | None = None
-    """Where the Lease is; None: the namespace served, else that of the credentials."""
+    """Where the Lease is; None: the first namespace served, else that of the credentials."""
     lease_name: str = names.MANAGED_BY
+    """Name of the Lease. With its namespace it is the name of the release: two operators that act on one job are told
+    apart by it, whether they use the Lease or not."""
     metrics_host: str = "0.0.0.0"
     metrics_port: int = names.OPERATOR_METRICS_PORT
-    """For /metrics, /healthz and /readyz; 0: any free one, which is logged."""
-    workers: int = 8
-    """Jobs that are reconciled at once."""
+    """For /metrics; 0: any free one, which is logged."""
+    metrics_auth: bool = False
+    """Whether /metrics asks for a token. Needs a certificate: a token is not to be sent in the clear."""
+    metrics_cert: Path | None = None
+    """PEM files of certificate and key of /metrics; None: plain HTTP."""
+    metrics_key: Path | None = None
+    probe_port: int = names.OPERATOR_PROBE_PORT
+    """For /healthz and /readyz; 0: any free one, which is logged."""
+    workers: int = 16
+    """Jobs that are reconciled at once; of one namespace three quarters as many, and half while they are not known to
+    be quick."""
     resync_seconds: float = 300.0
     """Every job is looked at this often, whatever the watches say."""
     qps: float = 500.0

@@ -12,9 +12,10 @@ import heapq
 import itertools
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
+
+from dtj_operator.lanes import Lanes
 
 K = TypeVar("K", bound=Hashable)
 
@@ -43,11 +44,23 @@ class Shutdown(Exception):
 
 
 class WorkQueue(Generic[K]):
-    """One queue, many workers, one event loop. Not thread-safe."""
+    """One queue, many workers, one event loop. Not thread-safe.
+
+    Args:
+        workers: that take keys, of which slow ones hold a part at most; None: no bound.
+        party: whose a key is, for the bound on slow keys of one party.
+        base_delay: seconds after the first failure.
+        max_delay: seconds at most.
+        clock: seconds.
+        observer: told what it does.
+        jitter: a number between two.
+    """
 
     def __init__(
         self,
         *,
+        workers: int | None = None,
+        party: Callable[[K], Hashable] = lambda key: "",
         base_delay: float = BASE_DELAY,
         max_delay: float = MAX_DELAY,
         clock: Callable[[], float] = time.monotonic,
@@ -59,7 +72,7 @@ class WorkQueue(Generic[K]):
         self._clock = clock
         self._observer = observer
         self._jitter = jitter
-        self._ready: deque[K] = deque()
+        self._ready = Lanes(workers, party)
         self._dirty: set[K] = set()
         self._processing: dict[K, float] = {}
         self._added_at: dict[K, float] = {}
@@ -86,7 +99,7 @@ class WorkQueue(Generic[K]):
         self._dirty.add(key)
         self._added_at[key] = self._clock()
         if key not in self._processing:
-            self._ready.append(key)
+            self._ready.add(key)
             self._changed.set()
         if self._observer:
             self._observer.added(len(self._ready))
@@ -134,8 +147,8 @@ class WorkQueue(Generic[K]):
             self._promote()
             if self._closed:
                 raise Shutdown
-            if self._ready:
-                return self._take()
+            if (key := self._ready.take()) is not None:
+                return self._taken(key)
             self._changed.clear()
             try:
                 async with asyncio.timeout(self._until_next()):
@@ -145,12 +158,17 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """The worker is through with a key; if it was added meanwhile, it is ready again."""
-        started = self._processing.pop(key)
+        worked = self._clock() - self._processing.pop(key)
+        self._ready.done(key, worked)
         if self._observer:
-            self._observer.done(self._clock() - started)
+            self._observer.done(worked)
         if key in self._dirty and not self._closed:
-            self._ready.append(key)
+            self._ready.add(key)
         self._changed.set()
+
+    def keep(self, keys: Iterable[K]) -> None:
+        """No others are there any more: what was learnt of how quick they are is forgotten."""
+        self._ready.keep(keys)
 
     def shutdown(self) -> None:
         """Hand out nothing more. Workers finish what they hold; what waits is dropped (the next process lists anew)."""
@@ -160,8 +178,7 @@ class WorkQueue(Generic[K]):
         self._due.clear()
         self._changed.set()
 
-    def _take(self) -> K:
-        key = self._ready.popleft()
+    def _taken(self, key: K) -> K:
         self._dirty.discard(key)
         now = self._clock()
         self._processing[key] = now

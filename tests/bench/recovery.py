@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from dtj_trainer.launch.local_job import LocalJob, free_port
+from dtj_trainer.launch.local.job import LocalJob, free_ports
 
 WORLD = 3
 SCRIPT = pathlib.Path(__file__).with_name("recovery_script.py")
@@ -29,6 +29,13 @@ BAR_SECONDS, BAR_RATIO = 2.5, 0.4
 SETTLE = 6.0
 """Seconds of steady training between two kills: a crash loop would be slowed down on purpose."""
 PATIENCE = 120.0
+
+TORCHS_STORE = """
+import signal, sys
+from torch.distributed import TCPStore
+store = TCPStore("localhost", int(sys.argv[1]), is_master=True, multi_tenant=True, wait_for_workers=False)
+signal.pause()
+"""
 
 Side = Callable[[pathlib.Path], contextlib.AbstractContextManager[None]]
 
@@ -48,7 +55,7 @@ def ours(folder: pathlib.Path) -> Iterator[None]:
 @contextlib.contextmanager
 def torchrun(folder: pathlib.Path) -> Iterator[None]:
     """Three plain agents and a store."""
-    port = free_port()
+    (port,) = free_ports(1)
     env = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "GLOO_SOCKET_IFNAME": "lo"}
     agent = [
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", str(WORLD), "--nproc-per-node", "1"),
@@ -56,7 +63,7 @@ def torchrun(folder: pathlib.Path) -> Iterator[None]:
         *("--rdzv-conf", "is_host=0", "--local-addr", "127.0.0.1", "--max-restarts", "1000"),
         *(str(SCRIPT), str(folder)),
     ]
-    store = [sys.executable, "-m", "dtj_trainer.launch.store", str(port)]
+    store = [sys.executable, "-c", TORCHS_STORE, str(port)]
     with contextlib.ExitStack() as stack:
         output = stack.enter_context((folder / "output.log").open("wb"))
         for command in (store, *[agent] * WORLD):

@@ -3,13 +3,15 @@
     DTJ_BENCH_REPEATS=10 pytest -s tests/bench/test_faults.py
 
 Each row is one kind of fault on one job that lives through all of them: median and worst time, the median of each
-phase, steps redone. The peer for a killed rank comes last, in the same run: plain torchrun with the one setting without
-which it does not recover in place, three agents on this machine without a cluster. The bars are printed and decide
-nothing, as machines differ.
+phase, steps redone. The floor for a lost pod is a pod made by hand like a worker's, beside the job that trains: created
+until its launcher answers. The peer for a killed rank comes last, in the same run: plain torchrun with the one setting
+without which it does not recover in place, three agents on this machine without a cluster. The bars are printed and
+decide nothing, as machines differ.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import statistics
@@ -20,10 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import pytest
 from e2e_jobs import Jobs, Object
+from operator_process import connect, until
 
 from dtj_api import names
+from dtj_operator.kube.resources import PODS
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -123,6 +128,8 @@ def test_faults(jobs: Jobs) -> None:
         if fault.title == "rank SIGKILL":
             killed = statistics.median(each["seconds"] for each in seen)
         print(rows[-1], flush=True)
+    floor = [asyncio.run(made_by_hand(jobs, number)) for number in range(REPEATS)]
+    rows.append(f"{'floor: a pod by hand':26} median {statistics.median(floor):6.2f} s  worst {max(floor):6.2f} s")
     status = jobs.job(NAME)["status"]
     print(
         f"\n{REPEATS} of each but the hung store; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
@@ -132,6 +139,32 @@ def test_faults(jobs: Jobs) -> None:
     if "rank SIGKILL" in ONLY or not ONLY:
         beside_torchrun(jobs, killed)
     assert status["recovered"]["count"] == sum(fault.repeats for fault in faults), "each was counted once"
+
+
+async def made_by_hand(jobs: Jobs, number: int) -> float:
+    """Seconds from a pod that is made like a member's, and is none, until its launcher answers."""
+    (like,) = (pod for pod in jobs.pods(NAME) if pod["metadata"]["name"] == member(jobs, 1))
+    spec = {field: value for field, value in like["spec"].items() if field != "nodeName"}
+    name = f"by-hand-{number}"
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    async with connect(jobs.cluster.kubeconfig) as client, aiohttp.ClientSession() as session:
+
+        async def answers() -> bool:
+            address = (await client.get(PODS, jobs.namespace, name)).get("status", {}).get("podIP")
+            if not address:
+                return False
+            try:
+                async with session.get(f"http://{address}:{names.METRICS_PORT}/progress") as answer:
+                    return answer.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        started = time.monotonic()
+        await client.create(PODS, jobs.namespace, pod)
+        await until(answers, pause=0.02)
+        took = time.monotonic() - started
+    jobs.kubectl("delete", "pod", name, "-n", jobs.namespace, "--grace-period=0", "--force")
+    return took
 
 
 def beside_torchrun(jobs: Jobs, killed: float) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import plan_jobs
 import pytest
 from operator_process import a_job, child_is, children, created, edit, names_of, phase_is, pods_are, pods_of, until
 
 from dtj_api import names
 from dtj_operator.kube.resources import JOBS, NETWORK_POLICIES, NODES, PODS, SECRETS, SERVICES
+from dtj_operator.observe.records import digest
+from dtj_operator.render.children import service
 
 pytestmark = pytest.mark.cluster
 
@@ -25,6 +30,9 @@ async def test_a_job_gets_its_children_and_deleting_it_deletes_them(client, name
         (SECRETS, names.key_name("ner")),
     ):
         await child_is(client, resource, job, name)
+    view = replace(plan_jobs.a_job().view(), name="ner", namespace=namespace, uid=job["metadata"]["uid"])
+    made = await child_is(client, SERVICES, job, names.service_name("ner"))
+    assert digest(SERVICES, made) == digest(SERVICES, service(view)), "what the server adds by itself is no edit"
     stored = await phase_is(client, namespace, "ner", "Pending")
     assert "finalizers" not in stored["metadata"], "deletion must work while the operator is away"
     assert "annotations" not in stored["metadata"], "no state in annotations"
@@ -96,13 +104,20 @@ async def test_a_service_that_somebody_deleted_is_made_anew(client, namespace, s
     await until(again)
 
 
-async def test_a_claim_that_is_missing_is_said_in_the_schedulers_words_and_charged_to_nobody(client, namespace, start):
+@pytest.fixture
+async def node(client):
+    """A node that pods fit on and nobody runs. It goes with the test: others' pods that were bound to it would stay."""
     ready = {"type": "Ready", "status": "True", "reason": "Test"}
     room = {"cpu": "64", "memory": "64Gi", "pods": "100"}
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "roomy"}}
     status = {"conditions": [ready], "capacity": room, "allocatable": room}
-    await client.create(NODES, None, node)
+    made = await client.create(NODES, None, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "roomy"}})
     await edit(client, NODES, None, "roomy", lambda item: item.update(status=status), "status")
+    yield
+    await client.delete(NODES, None, "roomy", uid=made["metadata"]["uid"])
+
+
+@pytest.mark.usefixtures("node")
+async def test_a_claim_that_is_missing_is_said_in_the_schedulers_words_and_charged_to_nobody(client, namespace, start):
     start("--no-leader-election")
     await created(client, namespace, a_job("ner", 2, checkpoint={"volume": {"claimName": "nobodys"}}))
 

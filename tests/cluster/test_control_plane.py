@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dtj_cluster import ClusterError, ControlPlane, binaries, control_plane, fake_nodes
-from dtj_cluster.processes import marked
+from dtj_cluster.identity import marked
 from dtj_cluster.state import Paths
 from dtj_cluster.status import Status
 

@@ -40,7 +40,7 @@ def test_an_evicted_pod_saves_first_and_is_charged_to_nobody(jobs: Jobs, tmp_pat
 
     jobs.kubectl("create", "--raw", f"/api/v1/namespaces/{jobs.namespace}/pods/{SECOND}/eviction", "-f", str(eviction))
     jobs.wait(NAME, "jsonpath={.status.restarts.byCause.PodEvicted}=1", 120)
-    jobs.wait(NAME, "jsonpath={.status.incarnation}=2", 60)
+    jobs.wait(NAME, "jsonpath={.status.incarnation}=2", 180)
     status = jobs.wait(NAME, "jsonpath={.status.phase}=Running", 120)["status"]
 
     assert status["restarts"]["counted"] == 0
@@ -59,9 +59,9 @@ def test_a_deadline_saves_then_ends_the_job_and_its_time_to_live_removes_it(jobs
     status = jobs.wait(NAME, "condition=Failed", 180)["status"]
     assert reason_of_failure(status) == "DeadlineExceeded"
     step = status["progress"]["step"]
-    jobs.wait_for_no_pods(NAME, 60)
+    jobs.wait_for_no_pods(NAME, 180)
     assert newest(jobs) >= step, "what a healthy training had done is saved"
-    jobs.kubectl("wait", "--for=delete", f"{names.PLURAL}/{NAME}", "-n", jobs.namespace, "--timeout=60s")
+    jobs.kubectl("wait", "--for=delete", f"{names.PLURAL}/{NAME}", "-n", jobs.namespace, "--timeout=180s", timeout=240)
 
 
 def test_a_job_that_cannot_start_in_time_says_so(jobs: Jobs) -> None:
@@ -72,7 +72,7 @@ def test_a_job_that_cannot_start_in_time_says_so(jobs: Jobs) -> None:
         container.setdefault("resources", {})["limits"] = {"nvidia.com/gpu": "99"}
 
     jobs.apply("own-script.yaml", too_large)
-    status = jobs.wait(NAME, "condition=Failed", 90)["status"]
+    status = jobs.wait(NAME, "condition=Failed", 240)["status"]
     assert reason_of_failure(status) == "StartTimeout"
     assert status["restarts"].get("counted", 0) == 0
 
@@ -83,7 +83,7 @@ def test_a_job_that_is_suspended_while_it_recovers_goes_on_where_it_was(jobs: Jo
 
     jobs.kubectl("delete", "pod", SECOND, "-n", jobs.namespace, "--grace-period=0", "--force")
     jobs.patch(NAME, {"suspend": True})
-    jobs.wait(NAME, "jsonpath={.status.phase}=Suspended", 60)
+    jobs.wait(NAME, "jsonpath={.status.phase}=Suspended", 180)
     jobs.wait_for_no_pods(NAME, 180)
     saved = newest(jobs)
     assert saved >= 100

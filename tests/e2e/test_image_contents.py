@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from e2e_jobs import Jobs
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 DIGESTS = """
 import hashlib, importlib.util, json, pathlib, sys

@@ -37,9 +37,9 @@ dtj.done()
 
 def until(jobs: Jobs, holds: Callable[[Object], bool], what: str) -> None:
     """Wait until the job's status is so."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not holds(jobs.job(NAME)["status"]):
-        assert time.monotonic() < deadline, f"{what}: not within 60 s\n{jobs.story(NAME)}"
+        assert time.monotonic() < deadline, f"{what}: not within 180 s\n{jobs.story(NAME)}"
         time.sleep(0.3)
 
 
@@ -118,7 +118,7 @@ def test_a_spare_that_becomes_ready_while_rank_0_tests_joins_nothing(jobs: Jobs)
     moment = datetime.now(UTC)
     until(jobs, lambda status: datetime.fromisoformat(status["updatedAt"]) > moment, "the operator looks again")
     (jobs.folder / TESTED).touch()
-    jobs.wait(NAME, "condition=Succeeded", 60)
+    jobs.wait(NAME, "condition=Succeeded", 180)
 
     nothing_happened(jobs)
 
@@ -129,7 +129,7 @@ def test_a_spare_that_becomes_ready_after_the_end_joins_nothing(jobs: Jobs) -> N
     let(jobs, "start", SPARE)
     wait_for(jobs, SPARE, "jsonpath={.status.phase}=Running")
     (jobs.folder / TESTED).touch()
-    jobs.wait(NAME, "condition=Succeeded", 60)
+    jobs.wait(NAME, "condition=Succeeded", 180)
     let(jobs, "ready", SPARE)
     wait_for(jobs, SPARE, "condition=Ready", 20)
 
@@ -141,7 +141,7 @@ def test_a_spare_whose_pod_has_not_started_by_the_end_goes(jobs: Jobs) -> None:
 
     wait_for(jobs, SPARE, "jsonpath={.status.phase}=Pending")
     (jobs.folder / TESTED).touch()
-    jobs.wait(NAME, "condition=Succeeded", 60)
+    jobs.wait(NAME, "condition=Succeeded", 180)
     let(jobs, "start", SPARE)
 
     nothing_happened(jobs)

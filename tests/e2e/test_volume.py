@@ -8,7 +8,7 @@ from e2e_jobs import Jobs, Object
 from dtj_api import names
 from dtj_cluster.state import Paths
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 FOLDER = "dtj-not-shared"
 CLAIM = "each-node-its-own"
@@ -47,8 +47,8 @@ def test_a_claim_that_is_not_shared_is_a_condition_and_no_training(jobs: Jobs) -
 
     try:
         name = jobs.apply("own-script.yaml", apart)
-        job = jobs.wait(name, "condition=VolumeNotShared", 180)
-        job = jobs.wait(name, "condition=Failed", 120)
+        job = jobs.wait(name, "condition=VolumeNotShared", 300)
+        job = jobs.wait(name, "condition=Failed", 300)
     finally:
         jobs.kubectl("delete", "persistentvolume", jobs.namespace, "--wait=false")
 

@@ -21,9 +21,11 @@ from dtj_api import names
 from dtj_cluster import ControlPlane
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import HttpKubeClient, Object
-from dtj_operator.kube.resources import JOBS, PODS, SECRETS
+from dtj_operator.kube.resources import JOBS, NETWORK_POLICIES, PODS, SECRETS, SERVICES, Resource
 
 IN_FLIGHT = 10
+BAR = 1.3
+"""Most that the operator may take, over what the floor takes."""
 RIVALS = """Rivals, measured elsewhere (another 2-core machine with 50 kwok nodes that take the pods, Kubernetes 1.35.4,
 their defaults; seconds, median):
   workers    raw client   JobSet   training-operator v1   Trainer v2
@@ -78,7 +80,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             await make_namespace(client, "bench")
             await make_namespace(client, "floor")
             with OperatorProcess(
-                plane.kubeconfig, "bench", folder / "operator.log", "--no-leader-election"
+                plane.kubeconfig, "bench", folder / "operator.log", "--no-leader-election", forked=False
             ) as operator:
                 await operator.ready()
                 yield Stage(client, "bench", operator)
@@ -108,12 +110,24 @@ class Arrivals:
         return str(page["metadata"]["resourceVersion"])
 
 
-def bare(pod: Object) -> Object:
-    """A pod as a client would send it: the same labels, environment and size, owned by nobody."""
-    pod = copy.deepcopy(pod)
-    kept = {key: pod["metadata"][key] for key in ("name", "labels", "annotations") if key in pod["metadata"]}
-    spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": spec}
+def bare(item: Object) -> Object:
+    """An object as a client would send it: the same labels, environment and size, owned by nobody."""
+    item = copy.deepcopy(item)
+    kept = {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
+    made: Object = {key: item[key] for key in ("apiVersion", "kind", "data", "type") if key in item}
+    if "spec" in item:
+        made["spec"] = {key: value for key, value in item["spec"].items() if key != "nodeName"}
+    return {**made, "metadata": kept}
+
+
+async def all_bare(client: HttpKubeClient, namespace: str) -> list[tuple[Resource, Object]]:
+    """All that was made for the jobs of a namespace, as a client would send it."""
+    return [
+        (resource, bare({"apiVersion": resource.api_version, "kind": resource.kind, **each}))
+        for resource in (SECRETS, SERVICES, NETWORK_POLICIES, PODS)
+        for each in await everything(client, resource, namespace)
+        if names.Label.JOB_NAME in each["metadata"].get("labels", {})
+    ]
 
 
 async def raw(client: HttpKubeClient, namespace: str, pods: list[Object]) -> float:
@@ -129,15 +143,17 @@ async def raw(client: HttpKubeClient, namespace: str, pods: list[Object]) -> flo
     return time.perf_counter() - started
 
 
-async def raw_controller(client: HttpKubeClient, namespace: str, stored: list[Object], pods: list[Object]) -> float:
-    """What no controller with a status and a secret of each job can do without: the user's POST, the secret, one status
-    write and the pods, ten requests in flight; the answer is the seconds until the last one was done.
+async def raw_controller(
+    client: HttpKubeClient, namespace: str, stored: list[Object], made: list[tuple[Resource, Object]]
+) -> float:
+    """The same objects from the same jobs, ten requests in flight: the user's POST, then one status write beside key,
+    service, policy and pods, each owned by its job; the answer is the seconds until the last one was done.
 
     Args:
         client: the API server.
         namespace: one that no operator serves.
         stored: the jobs as an operator left them.
-        pods: all pods of those jobs.
+        made: what it made for them.
     """
     slots = asyncio.Semaphore(IN_FLIGHT)
 
@@ -147,21 +163,23 @@ async def raw_controller(client: HttpKubeClient, namespace: str, stored: list[Ob
 
     async def one(job: Object) -> None:
         name = job["metadata"]["name"]
+        mine = [each for each in made if each[1]["metadata"]["labels"][names.Label.JOB_NAME] == name]
         bare_job = {"apiVersion": job["apiVersion"], "kind": job["kind"], "metadata": {"name": name}}
-        made = await call(lambda: client.create(JOBS, namespace, {**bare_job, "spec": job["spec"]}))
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-key"}}
-        mine = [pod for pod in pods if pod["metadata"]["labels"][names.Label.JOB_NAME] == name]
+        posted = await call(lambda: client.create(JOBS, namespace, {**bare_job, "spec": job["spec"]}))
+        owner = {"apiVersion": job["apiVersion"], "kind": job["kind"], "name": name, "uid": posted["metadata"]["uid"]}
+        status = {**posted, "status": job["status"]}
         await asyncio.gather(
-            call(lambda: client.create(SECRETS, namespace, secret)),
-            call(
-                lambda: client.replace(JOBS, namespace, name, {**made, "status": job["status"]}, subresource="status")
-            ),
-            *(call(partial(client.create, PODS, namespace, pod)) for pod in mine),
+            call(lambda: client.replace(JOBS, namespace, name, status, subresource="status")),
+            *(call(partial(client.create, resource, namespace, _owned(each, owner))) for resource, each in mine),
         )
 
     started = time.perf_counter()
     await asyncio.gather(*(one(job) for job in stored))
     return time.perf_counter() - started
+
+
+def _owned(item: Object, owner: Object) -> Object:
+    return {**item, "metadata": {**item["metadata"], "ownerReferences": [{**owner, "controller": True}]}}
 
 
 async def clear(client: HttpKubeClient, namespace: str) -> None:
@@ -188,6 +206,55 @@ async def remove(client: HttpKubeClient, *jobs: Object) -> None:
         metadata = job["metadata"]
         await client.delete(JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
     await clear(client, jobs[0]["metadata"]["namespace"])
+
+
+@dataclass
+class Sides:
+    """What is measured in turns: bare pods, the floor and the operator."""
+
+    pods_alone: Series = field(default_factory=Series)
+    floor: Series = field(default_factory=Series)
+    ours: Series = field(default_factory=Series)
+
+    async def turn(self, at: Stage, pods: int, post: Callable[[], Awaitable[list[Object]]], *, warms_up: bool) -> None:
+        """Let `post` make jobs and wait until so many pods are there; then make the very same objects by hand.
+
+        The operator's time begins with the first POST of a job. What only warms up is not counted.
+        """
+        arrivals = Arrivals(at.client, at.namespace)
+        waiting = asyncio.create_task(arrivals.wait(pods, await arrivals.version()))
+        before, started = load(), time.perf_counter()
+        posted = await post()
+        seconds = await waiting - started
+        if not warms_up:
+            self.ours.add(seconds, before)
+        stored, made = await everything(at.client, JOBS, at.namespace), await all_bare(at.client, at.namespace)
+        await remove(at.client, *posted)
+        before = load()
+        seconds = await raw_controller(at.client, "floor", stored, made)
+        if not warms_up:
+            self.floor.add(seconds, before)
+        await remove(at.client, *await everything(at.client, JOBS, "floor"))
+        before = load()
+        seconds = await raw(at.client, "floor", [each for resource, each in made if resource is PODS])
+        if not warms_up:
+            self.pods_alone.add(seconds, before)
+        await clear(at.client, "floor")
+
+    @property
+    def ratio(self) -> float:
+        """The operator's time over that of the floor."""
+        return self.ours.median / self.floor.median
+
+    @property
+    def loads(self) -> str:
+        """The machine's load meanwhile, from the least to the most."""
+        return f"{min(self.floor.load + self.ours.load):.1f}-{max(self.floor.load + self.ours.load):.1f}"
+
+    def data(self) -> dict[str, Any]:
+        """As JSON types."""
+        sides = {"pods": self.pods_alone.data(), "floor": self.floor.data(), "operator": self.ours.data()}
+        return {**sides, "ratio": round(self.ratio, 3)}
 
 
 def load() -> float:

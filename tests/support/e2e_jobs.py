@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -24,7 +25,7 @@ from dtj_api import names
 from dtj_cluster import Cluster, binaries, images
 from dtj_cluster.errors import ClusterError
 from dtj_demo import chart
-from dtj_demo.commands import Kubectl
+from dtj_demo.commands import Kubectl, run
 from dtj_demo.place import CLAIM, Image, Place
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -49,6 +50,10 @@ def documents(example: str) -> list[Object]:
     return [each for each in yaml.safe_load_all((EXAMPLES / example).read_text()) if each]
 
 
+WATCHERS = "watchers"
+"""The namespace that jobs may open their workers' metrics to."""
+
+
 @dataclass
 class Jobs:
     """One namespace of the cluster, with a claim that its jobs share."""
@@ -64,13 +69,31 @@ class Jobs:
         """kubectl for the cluster."""
         return self.place.kubectl
 
-    def apply(self, example: str, change: Callable[[Object], None] = lambda spec: None) -> str:
-        """Apply an example with this cluster's claim and image; `change` edits the spec. Returns the job's name."""
-        name = ""
+    def run(self, command: str) -> str:
+        """What a shell command prints whose kubectl is in this namespace, as a user's is who works there."""
+        path = f"{self.kubectl.program.parent}:{os.environ['PATH']}"
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = Kubectl(self.kubectl.program, Path(folder, "kubeconfig"))
+            Path(folder, "kubeconfig").write_bytes(self.cluster.kubeconfig.read_bytes())
+            chosen("config", "set-context", "--current", "--namespace", self.namespace)
+            return run(["bash", "-c", command], environment={**chosen.environment, "PATH": path})
+
+    def apply(self, example: str, change: Callable[[Object], None] = lambda spec: None, name: str = "") -> str:
+        """Apply an example with this cluster's claim and image.
+
+        Args:
+            example: file of examples/.
+            change: edits the spec.
+            name: of the job, where its own is not wanted.
+
+        Returns:
+            The job's name.
+        """
         for item in copy.deepcopy(documents(example)):
             item["metadata"]["namespace"] = self.namespace
             if item["kind"] == names.KIND:
-                name = item["metadata"]["name"]
+                name = name or item["metadata"]["name"]
+                item["metadata"]["name"] = name
                 self._fit(item["spec"])
                 change(item["spec"])
             self.kubectl.apply(item)
@@ -95,7 +118,9 @@ class Jobs:
             }
         )
         inside = ("-n", self.namespace)
-        self.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", *inside, "--timeout=60s")
+        self.kubectl(
+            "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", *inside, "--timeout=180s", timeout=240
+        )
         return self.kubectl("logs", name, *inside)
 
     def job(self, name: str) -> Object:
@@ -127,12 +152,25 @@ class Jobs:
             time.sleep(0.5)
         pytest.fail(f"{name} did not get to step {step} within {seconds} s while it ran\n{self.story(name)}")
 
+    def wait_until(self, what: str, wanted: Callable[[], bool], seconds: int) -> None:
+        """Wait until something is so that no status tells."""
+        deadline = time.monotonic() + seconds
+        while not wanted():
+            assert time.monotonic() < deadline, f"not seen within {seconds} s: {what}"
+            time.sleep(0.2)
+
     def pods(self, name: str) -> list[Object]:
         """The job's worker pods by name."""
         selector = f"{names.Label.JOB_NAME}={name},{names.Label.COMPONENT}={names.Component.WORKER}"
         told = self.kubectl("get", "pods", "-n", self.namespace, "-l", selector, "-o", "json")
         found: list[Object] = json.loads(told)["items"]
         return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+
+    def told(self, name: str, reason: str) -> list[str]:
+        """The messages of a job's events of one reason."""
+        chosen = f"involvedObject.name={name},reason={reason}"
+        found = self.kubectl("get", "events", "-n", self.namespace, "--field-selector", chosen, "-o", "json")
+        return [str(event["message"]) for event in json.loads(found)["items"]]
 
     def wait_for_pods(self, name: str, wanted: set[str], seconds: int) -> None:
         """Wait until these are the job's worker pods, and no others."""
@@ -255,11 +293,20 @@ def place(cluster: Cluster) -> Place:
     return made
 
 
-@pytest.fixture
-def jobs(cluster: Cluster, place: Place, request: pytest.FixtureRequest) -> Iterator[Jobs]:
-    """A namespace of the test's own with a claim; it goes afterwards, while the next test runs in another one."""
-    title = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0]
+@contextlib.contextmanager
+def a_namespace(cluster: Cluster, place: Place, title: str) -> Iterator[Jobs]:
+    """A namespace with a claim; it goes afterwards, while the next test runs in another one."""
     namespace = f"{title[:40].strip('-')}-{secrets.token_hex(2)}"
     folder = cluster.claim(namespace, place.claim)
-    yield Jobs(place, cluster, namespace, folder)
-    place.kubectl("delete", "namespace", namespace, "--wait=false")
+    try:
+        yield Jobs(place, cluster, namespace, folder)
+    finally:
+        place.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def jobs(cluster: Cluster, place: Place, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """A namespace of the test's own with a claim."""
+    title = request.node.name.replace("_", "-").removeprefix("test-").split("[")[0]
+    with a_namespace(cluster, place, title) as made:
+        yield made

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import random
@@ -143,7 +144,7 @@ def main() -> None:
     folder, lives, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     volume = Volume(folder)
     said: Counter[str] = Counter()
-    known, struck = 0, ""
+    known, struck, strikes = 0, "", itertools.cycle(["full", "read-only"])
     for number in range(1, lives + 1):
         life = Life(folder, 1 + number // 3)
         if not life.hears("restored"):
@@ -156,7 +157,7 @@ def main() -> None:
             continue
         time.sleep(chance.uniform(0.0, 0.1))
         if not struck:
-            struck = chance.choice(["full", "read-only"])
+            struck = next(strikes)
             before = len(life.said)
             # What a save that was about to end makes room for is filled up too.
             strike = partial(volume.fill if struck == "full" else volume.forbid, chance)

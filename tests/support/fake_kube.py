@@ -14,40 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from api_faults import Call, FaultOf, FaultyCall
+from api_objects import as_selected, fill_in, prune, selected
+
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import Object
-from dtj_operator.kube.resources import ALL, JOBS, PODS, Resource
-
-
-class Crash(BaseException):
-    """The operator process dies here. Not an Exception: nobody may handle it."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call, as the log keeps it."""
-
-    verb: str
-    resource: Resource
-    namespace: str
-    name: str
-    dry_run: bool = False
-
-    @property
-    def is_write(self) -> bool:
-        """Whether it may store something."""
-        return self.verb in ("create", "replace", "delete") and not self.dry_run
-
-
-@dataclass
-class Fault:
-    """What goes wrong with one call. `landed`: the call takes effect before the error is raised."""
-
-    error: BaseException
-    landed: bool = False
-
-
-FaultOf = Callable[[Call], Fault | None]
+from dtj_operator.kube.resources import EVENTS, JOBS, PODS, SERVICES, Resource
 
 
 @dataclass
@@ -56,15 +28,22 @@ class FakeKube:
 
     fault_of: FaultOf = lambda call: None
     page_size: int = 500
+    bookmark_seconds: float = 60.0
+    """How long a watch is silent before it tells how far it is."""
     graceful: bool = False
     """Deleted pods that are on a node linger with a deletionTimestamp until `finish_deletions`."""
+    admission: Callable[[Resource, Object], Any] = lambda resource, item: None
+    """A mutating policy: may change what is created before it is stored."""
+    prunes: tuple[str, ...] = ()
+    """Fields of a status that the CRD does not know, as `store.unreached`: dropped without a word."""
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._objects: dict[tuple[Resource, str, str], Object] = {}
         self._version = 100
         self._uids = itertools.count(1)
-        self._history: list[tuple[int, Resource, Object]] = []
+        self._history: list[tuple[int, Resource, Object, Object | None]] = []
+        """Version, resource, event, and the object as it was before."""
         self._compacted = 0
         self._snapshots: dict[str, tuple[int, list[Object]]] = {}
         # The pages of one list are of one moment, as the real server's are.
@@ -105,7 +84,10 @@ class FakeKube:
         """Change an object in place, status included."""
         item = self.read(resource, name, namespace)
         change(item)
-        return self.put(resource, item)
+        stored = self.put(resource, item)
+        if item["metadata"].get("deletionGracePeriodSeconds") == 0 and not item["metadata"].get("finalizers"):
+            self.remove(resource, name, namespace)
+        return stored
 
     def remove(self, resource: Resource, name: str, namespace: str = "default") -> None:
         """The object vanishes; so do the children of a job."""
@@ -148,7 +130,7 @@ class FakeKube:
                 found = [
                     copy.deepcopy(item)
                     for key, item in sorted(self._objects.items(), key=lambda each: each[0][1:])
-                    if key[0] == resource and namespace in (None, key[1]) and _selected(item, labels)
+                    if key[0] == resource and namespace in (None, key[1]) and selected(item, labels)
                 ]
                 token = f"{len(self._snapshots)}/0"
                 self._snapshots[token.partition("/")[0]] = (version, found)
@@ -173,14 +155,20 @@ class FakeKube:
                 yield {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
                 return
             news = [each for each in self._history if each[0] > at]
-            for number, kind, event in news:
+            for number, kind, event, before in news:
                 at = number
-                item = event["object"]
-                if kind == resource and namespace in (None, _namespace(item)) and _selected(item, labels):
-                    yield copy.deepcopy(event)
-            if not news:
-                self._changed.clear()
-                await self._changed.wait()
+                if kind == resource and namespace in (None, _namespace(event["object"])):
+                    told = as_selected(event, before, labels)
+                    if told is not None:
+                        yield copy.deepcopy(told)
+            if news:
+                continue
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self.bookmark_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self._version)}}}
 
     async def create(self, resource: Resource, namespace: str | None, body: Object, *, dry_run: bool = False) -> Object:
         """See `KubeClient`."""
@@ -189,9 +177,15 @@ class FakeKube:
             key = self._key(resource, namespace, name)
             if key in self._objects:
                 raise errors.AlreadyExists("POST", f"{name} already exists")
+            if resource == EVENTS and len(str(body.get("note", "")).encode()) > 1024:
+                raise errors.Invalid("POST", "note: can have at most 1024 bytes")
             if dry_run:
                 return copy.deepcopy(body)
-            return self.put(resource, {**body, "metadata": {**body["metadata"], "namespace": namespace}})
+            item = copy.deepcopy({**body, "metadata": {**body["metadata"], "namespace": namespace}})
+            if resource == SERVICES:
+                fill_in(item["spec"])
+            self.admission(resource, item)
+            return self.put(resource, item)
 
     async def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Object, *, subresource: str | None = None
@@ -204,6 +198,8 @@ class FakeKube:
             new = copy.deepcopy(old)
             if subresource == "status":
                 new["status"] = copy.deepcopy(body["status"])
+                for path in self.prunes:
+                    prune(new["status"], path.split("."))
             else:
                 new = copy.deepcopy(body)
                 new["metadata"]["uid"] = old["metadata"]["uid"]
@@ -220,18 +216,21 @@ class FakeKube:
             lingers = (
                 self.graceful and resource == PODS and grace_seconds != 0 and (item.get("spec") or {}).get("nodeName")
             )
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             if lingers:
-                now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 self.edit(resource, name, lambda it: it["metadata"].update(deletionTimestamp=now), namespace or "")
-            else:
+            elif not item["metadata"].get("finalizers"):
                 self._remove(self._key(resource, namespace, name))
+            elif item["metadata"].get("deletionGracePeriodSeconds") != 0:
+                at = {"deletionTimestamp": now, "deletionGracePeriodSeconds": 0}
+                self.edit(resource, name, lambda it: it["metadata"].update(at), namespace or "")
 
     # Inside
 
     def _call(
         self, verb: str, resource: Resource, namespace: str | None, name: str, dry_run: bool = False
-    ) -> _CallContext:
-        return _CallContext(self, Call(verb, resource, namespace or "", name, dry_run))
+    ) -> FaultyCall:
+        return FaultyCall(Call(verb, resource, namespace or "", name, dry_run), self.calls, self.fault_of)
 
     def _key(self, resource: Resource, namespace: str | None, name: str) -> tuple[Resource, str, str]:
         return resource, (namespace or "") if resource.namespaced else "", name
@@ -248,15 +247,16 @@ class FakeKube:
     def _store(self, key: tuple[Resource, str, str], item: Object, kind: str) -> None:
         self._version += 1
         item["metadata"]["resourceVersion"] = str(self._version)
+        before = self._objects.get(key)
         self._objects[key] = item
-        self._history.append((self._version, key[0], {"type": kind, "object": copy.deepcopy(item)}))
+        self._history.append((self._version, key[0], {"type": kind, "object": copy.deepcopy(item)}, before))
         self._wake()
 
     def _remove(self, key: tuple[Resource, str, str]) -> None:
         item = self._objects.pop(key)
         self._version += 1
         item["metadata"]["resourceVersion"] = str(self._version)
-        self._history.append((self._version, key[0], {"type": "DELETED", "object": copy.deepcopy(item)}))
+        self._history.append((self._version, key[0], {"type": "DELETED", "object": copy.deepcopy(item)}, item))
         self._wake()
         if key[0] == JOBS:
             uid = item["metadata"]["uid"]
@@ -268,39 +268,5 @@ class FakeKube:
         self._changed.set()
 
 
-class _CallContext:
-    """Logs one call and makes its fault happen, before or after it took effect."""
-
-    def __init__(self, server: FakeKube, call: Call) -> None:
-        self._server = server
-        self._call = call
-        self._fault: Fault | None = None
-
-    async def __aenter__(self) -> None:
-        self._server.calls.append(self._call)
-        self._fault = self._server.fault_of(self._call)
-        await asyncio.sleep(0)
-        if self._fault and not self._fault.landed:
-            raise self._fault.error
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await asyncio.sleep(0)
-            if self._fault and self._fault.landed:
-                raise self._fault.error
-
-
 def _namespace(item: Object) -> str:
     return str(item["metadata"].get("namespace") or "")
-
-
-def _selected(item: Object, labels: str) -> bool:
-    present = item["metadata"].get("labels") or {}
-    return all(
-        present.get(key) == value for key, _, value in (part.partition("=") for part in labels.split(",") if part)
-    )
-
-
-def resource_of(group: str, version: str, plural: str) -> Resource | None:
-    """The resource that a URL names."""
-    return next((each for each in ALL if (each.group, each.version, each.plural) == (group, version, plural)), None)

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from dtj_api.wire import Report
-from dtj_trainer.launch.local_job import LocalJob, Worker
-from dtj_trainer.launch.nursery import Nursery
+from dtj_trainer.launch.local.job import LocalJob, Worker
+from dtj_trainer.launch.local.nursery import Nursery
 
 PATIENCE = 60.0
 

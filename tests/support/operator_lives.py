@@ -11,9 +11,10 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from fake_kube import Call, Crash, FakeKube
+from api_faults import Call, Crash
+from fake_kube import FakeKube
 from operator_process import a_job
 
 from dtj_api import names, wire
@@ -21,11 +22,12 @@ from dtj_api.names import LauncherState
 from dtj_operator.act.control import Address
 from dtj_operator.act.events import EventPoster
 from dtj_operator.act.executor import Executor
+from dtj_operator.act.links import Links
 from dtj_operator.act.progress import ProgressShare
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import Object
 from dtj_operator.kube.resources import JOBS, PODS, Resource
-from dtj_operator.observe.reflector import Key
+from dtj_operator.observe.indexer import Key
 from dtj_operator.observe.view import Reported
 from dtj_operator.observe.world import World
 from dtj_operator.queue import WorkQueue
@@ -65,8 +67,9 @@ class Launchers:
 class LauncherReports:
     """Stands in for `Reports`: the launchers are asked when a view is made."""
 
-    def __init__(self, launchers: Launchers) -> None:
+    def __init__(self, launchers: Launchers, changed: Callable[[str], None]) -> None:
         self._launchers = launchers
+        self._changed = changed
 
     def of(self, uids: list[str]) -> dict[str, Reported]:
         """See `Reports`."""
@@ -76,7 +79,11 @@ class LauncherReports:
         """See `Reports`."""
         return {}
 
-    def follow(self, uid: str, ip: str) -> None:
+    def unreadable(self, uids: list[str]) -> tuple[str, ...]:
+        """See `Reports`."""
+        return ()
+
+    def follow(self, uid: str, ip: str, job: str) -> None:
         """See `Reports`."""
 
     def hurry(self, uid: str) -> None:
@@ -90,6 +97,7 @@ class LauncherReports:
 
     def accept(self, uid: str, report: wire.Report) -> None:
         """See `Reports`."""
+        self._changed(uid)
 
 
 class Mortal:
@@ -154,19 +162,19 @@ class Life:
 
     def __init__(self, story: Story, dies: Callable[[int, Call], str]) -> None:
         client = Mortal(story.kube, dies)
-        reports: Any = LauncherReports(story.launchers)
         self._story = story
         self.queue: WorkQueue[Key] = WorkQueue()
         self.world = World(
             client,
-            namespace=None,
+            namespaces=(),
             wake=self.queue.add,
-            make_reports=lambda *_: reports,
+            make_reports=lambda _, changed: cast(Any, LauncherReports(story.launchers, changed)),
             clock=lambda: story.now,
         )
         poster = EventPoster(client, "test", clock=lambda: story.now)
         control: Any = story.launchers
-        executor = Executor(client, self.world, control, poster, lambda: None, Site())
+        self._links = Links(control, self.world, lambda: None)
+        executor = Executor(client, self.world, self._links, poster, lambda: None, Site())
         self._reconciler = Reconciler(self.world, executor, ProgressShare(clock=lambda: story.now))
         parts = [each.run() for each in self.world.reflectors]
         self._tasks = [asyncio.create_task(part) for part in (*parts, poster.run())]
@@ -201,10 +209,10 @@ class Life:
                 self.queue.done(key)
 
     async def end(self) -> None:
-        """Stop its watches."""
+        """Stop its watches and links."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._links.close(), return_exceptions=True)
 
 
 class Story:
@@ -223,6 +231,11 @@ class Story:
         """The job's status."""
         return dict(self.kube.read(JOBS, NAME)["status"])
 
+    @property
+    def uid(self) -> str:
+        """The job's uid."""
+        return str(self.kube.read(JOBS, NAME)["metadata"]["uid"])
+
     def run_pods(self) -> None:
         """The kubelets start all pods that wait, and their launchers answer."""
         for pod in self.kube.all(PODS):
@@ -230,7 +243,8 @@ class Story:
                 continue
             uid, labels = pod["metadata"]["uid"], pod["metadata"]["labels"]
             address = f"10.0.0.{int(uid[-3:])}"
-            status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+            main = {"name": pod["spec"]["containers"][0]["name"], "ready": True, "state": {"running": {}}}
+            status = {"phase": "Running", "podIP": address, "containerStatuses": [main]}
             if labels[names.Label.COMPONENT] == names.Component.WORKER:
                 self.launchers.start(uid, int(labels[names.Label.INDEX]))
             self.kube.edit(PODS, pod["metadata"]["name"], functools.partial(_set_status, status))
@@ -244,6 +258,48 @@ class Story:
     def set_spec(self, change: Callable[[Object], Any]) -> None:
         """The user edits the spec."""
         self.kube.edit(JOBS, NAME, lambda item: change(item["spec"]))
+
+
+class Cluster:
+    """A job that may train, and the operator's life of now; `end` it."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self.story = Story(workers)
+        self.life = Life(self.story, _immortal)
+
+    async def look(self) -> None:
+        """Have the job looked at, until nothing is left to do."""
+        self.life.queue.add(("default", NAME))
+        await self.life.settle()
+
+    async def train(self) -> None:
+        """Run the pods that there are, and see the job train."""
+        await self.life.settle()
+        for _ in range(2):
+            self.story.run_pods()
+            await self.look()
+
+    async def restart(self) -> None:
+        """Another process takes over."""
+        await self.life.end()
+        self.life = Life(self.story, _immortal)
+
+    async def end(self) -> None:
+        """Nobody looks any more."""
+        await self.life.end()
+
+    @property
+    def frozen(self) -> float:
+        """Seconds for which the job is not looked at, for an object that was made or deleted is still to be seen."""
+        return self.life.world.expectations.wait(self.story.uid)
+
+    def uids(self) -> dict[str, str]:
+        """The pods' uids by name."""
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.story.kube.all(PODS)}
+
+
+def _immortal(number: int, call: Call) -> str:
+    return ""
 
 
 def _set_status(status: dict[str, Any], item: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import earlier
+import operator_nursery
 
 from dtj_api import names
 from dtj_api.crd import crd
 from dtj_operator.kube import credentials, errors
 from dtj_operator.kube.client import HttpKubeClient, Object
 from dtj_operator.kube.resources import CRDS, JOBS, PODS, Resource
-from dtj_operator.observe.reflector import controller_of
+from dtj_operator.observe.indexer import controller_of
 
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 PATIENCE = 60.0
@@ -165,21 +168,39 @@ def names_of(name: str, workers: int) -> set[str]:
 
 
 class OperatorProcess:
-    """One `dtj-operator run`. Use it as a context manager; its log is at `log`."""
+    """One `dtj-operator run`. Use it as a context manager; its log is at `log`.
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, *args: str) -> None:
+    Args:
+        kubeconfig: of the API server.
+        namespace: that it serves; empty: what `args` say.
+        log: file for its output.
+        args: further arguments.
+        code: the tree of another version, which it is of.
+        forked: False: it starts with an interpreter of its own, where its own figures are measured.
+    """
+
+    def __init__(
+        self, kubeconfig: Path, namespace: str, log: Path, *args: str, code: Path | None = None, forked: bool = True
+    ) -> None:
         self.log = log
         self._output = log.open("ab")
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "dtj_operator", "run", "--kubeconfig", str(kubeconfig)),
-                *("--metrics-host", "127.0.0.1", "--metrics-port", "0", "--log-format", "text"),
-                *(("--namespace", namespace) if namespace else ()),
-                *args,
-            ],
-            stdout=self._output,
-            stderr=self._output,
-        )
+        words = [
+            *("run", "--kubeconfig", str(kubeconfig)),
+            *("--metrics-host", "127.0.0.1", "--metrics-port", "0", "--log-format", "text"),
+            *(("--probe-port", "0") if code is None else ()),
+            *(("--namespace", namespace) if namespace else ()),
+            *args,
+        ]
+        self.process: subprocess.Popen[bytes] | operator_nursery.Fork
+        if code is None and forked:
+            self.process = operator_nursery.fork(words, self._output.fileno())
+        else:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dtj_operator", *words],
+                stdout=self._output,
+                stderr=self._output,
+                env=None if code is None else earlier.environment(code),
+            )
 
     def __enter__(self) -> OperatorProcess:
         return self
@@ -190,8 +211,8 @@ class OperatorProcess:
         self._output.close()
 
     async def ready(self) -> str:
-        """Wait until its watches are complete; the answer is the URL of metrics and health."""
-        url = await until(self._url)
+        """Wait until its watches are complete; the answer is the URL of health."""
+        url = await until(lambda: self._url("health"))
         async with aiohttp.ClientSession() as session:
 
             async def answers() -> bool:
@@ -201,29 +222,50 @@ class OperatorProcess:
             await until(answers)
         return str(url)
 
-    async def leads(self) -> None:
-        """Wait until it holds the lease."""
+    async def leads(self, times: int = 1) -> None:
+        """Wait until it holds the lease, for the so-manieth time."""
 
         async def says_so() -> bool:
-            return "leading as" in self.text()
+            return self.text().count("leading as") >= times
 
         await until(says_so)
 
+    async def health(self, path: str) -> tuple[int, str]:
+        """Status and text of /healthz or /readyz."""
+        url = await until(lambda: self._url("health"))
+        async with aiohttp.ClientSession() as session, session.get(f"{url}{path}") as response:
+            return response.status, await response.text()
+
+    async def says(self, text: str) -> None:
+        """Wait until its log has a text."""
+
+        async def there() -> bool:
+            return text in self.text()
+
+        await until(there)
+
     async def metrics(self) -> str:
         """Its /metrics page."""
-        async with aiohttp.ClientSession() as session, session.get(f"{await self._url()}/metrics") as response:
+        async with aiohttp.ClientSession() as session, session.get(f"{await self._url('metrics')}/metrics") as response:
             return await response.text()
 
     def text(self) -> str:
         """Its log so far."""
         return self.log.read_text()
 
+    def peak_memory(self) -> int:
+        """The most bytes of memory that it has had at any time."""
+        (line,) = [
+            each for each in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if "VmHWM" in each
+        ]
+        return int(line.split()[1]) * 1024
+
     def end(self, number: signal.Signals) -> int:
         """Signal it and wait; the answer is its exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
-    async def _url(self) -> str:
+    async def _url(self, what: str) -> str:
         assert self.process.poll() is None, f"the operator ended: {self.text()}"
-        lines = [line for line in self.text().splitlines() if "metrics and health on port" in line]
-        return f"http://127.0.0.1:{lines[-1].rsplit(' ', 1)[1]}" if lines else ""
+        ports = re.findall(rf"{what} on port (\d+)", self.text())
+        return f"http://127.0.0.1:{ports[-1]}" if ports else ""

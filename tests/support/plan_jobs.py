@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from dtj_api import names
+from dtj_api.known_pods import KnownPod
 from dtj_api.names import Component, LauncherState
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobStatus, KnownPod, RoundCursor, StoreStatus
-from dtj_api.wire import Failure, Progress, Report
+from dtj_api.status import JobStatus, RoundCursor, StoreStatus
+from dtj_api.wire import STORE_PROTOCOL, Failure, Progress, Report
 from dtj_operator.observe.view import (
     STORE_INDEX,
     Children,
+    Cluster,
     DryRun,
     JobView,
     NodeView,
@@ -56,14 +58,20 @@ def a_pod(index: int, *, uid: str = "", incarnation: int = 1, **fields: Any) -> 
         ip=f"10.0.{0 if store else 1}.{max(index, 0)}",
         node="node-b" if index % 2 == 1 and not store else "node-a",
         ready=True,
+        running_since=NOW - 90,
     )
     return replace(pod, **fields)
+
+
+NOT_UP: dict[str, Any] = {"phase": "Pending", "ready": False, "running_since": None}
+"""A pod whose container does not run. Its kubelet has given it an address all the same, as soon as it had a node."""
+NO_NODE: dict[str, Any] = {**NOT_UP, "ip": "", "node": ""}
 
 
 def failed(pod: PodView, code: int = 1, message: str = "", *, at: float = NOW - 1, **fields: Any) -> PodView:
     ended = Terminated(code, oom_killed=fields.pop("oom", False), message=message, finished_at=at)
     phase = "Succeeded" if code == 0 else "Failed"
-    return replace(pod, phase=phase, terminated=ended, ready=False, **fields)
+    return replace(pod, phase=phase, terminated=ended, ready=False, running_since=None, **fields)
 
 
 def a_report(
@@ -80,6 +88,7 @@ def a_report(
         group_rank=fields.pop("group_rank", pod.index),
         progress=progress,
         reports=fields.pop("reports", True),
+        store_protocol=fields.pop("store_protocol", STORE_PROTOCOL),
         **fields,
     )
 
@@ -152,6 +161,16 @@ class Job:
             self._reports[pod.uid] = Reported(NOW, report)
         return self
 
+    def stands_ready(self, pod: PodView) -> Self:
+        """A worker whose launcher answers and has not met."""
+        return self.pod(pod, a_report(pod, incarnation=0, round_=0, state=LauncherState.WAITING, group_rank=-1))
+
+    def not_up(self, index: int, **fields: Any) -> Self:
+        """A worker whose container does not run; so its launcher has never answered."""
+        self.change(index, **{**NOT_UP, **fields})
+        self._reports.pop(self._pods[names.worker_name(NAME, index)].uid, None)
+        return self
+
     def without(self, index: int) -> Self:
         name = names.store_name(NAME) if index == STORE_INDEX else names.worker_name(NAME, index)
         gone = self._pods.pop(name)
@@ -205,11 +224,11 @@ class Job:
         )
 
     def up(self, *, incarnation: int = 1) -> Self:
-        """All pods run; nobody has met."""
+        """All pods run and stand ready; nobody has met."""
         self.started(incarnation=incarnation)
         count = self._spec["workers"].get("replicas", 1)
         for index in range(count):
-            self.pod(a_pod(index, incarnation=incarnation))
+            self.stands_ready(a_pod(index, incarnation=incarnation))
         store = a_pod(STORE_INDEX, incarnation=incarnation)
         self.pod(store)
         known = tuple(
@@ -230,8 +249,15 @@ class Job:
         return self.status(phase=names.Phase.RUNNING)
 
     def node(self, name: str, **fields: Any) -> Self:
+        """One node. Of one that is not ready its launchers are as silent, and launchers elsewhere answer."""
         nodes = {each.name: each for each in self._fields.get("nodes", ())}
-        nodes[name] = NodeView(name, **{"ready": True, **fields})
+        fields = {"ready": True, **fields}
+        if not fields["ready"]:
+            since = fields.get("not_ready_since")
+            fields = {"seen_at": since, "heard_elsewhere": NOW, **fields}
+            silent = {pod.uid: since for pod in self._pods.values() if pod.node == name}
+            self.fields(unanswered={**self._fields.get("unanswered", {}), **silent})
+        nodes[name] = NodeView(name, **fields)
         return self.fields(nodes=tuple(nodes.values()))
 
     def read_spec(self) -> JobSpec:
@@ -251,6 +277,7 @@ class Job:
             "status": self._status,
             "pods": tuple(self._pods[name] for name in sorted(self._pods)),
             "reports": dict(self._reports),
+            "cluster": Cluster(nodes=10, away=1, told_at=now),
             **self._fields,
         }
         return JobView(**fields)

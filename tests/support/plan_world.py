@@ -13,8 +13,8 @@ from dtj_api import names
 from dtj_api.names import Component, LauncherState
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
-from dtj_api.wire import Failure, Meet, Progress, Report, Stop
-from dtj_operator.observe.view import Children, DryRun, JobView, NodeView, PodView, Reported, Terminated
+from dtj_api.wire import STORE_PROTOCOL, Failure, Meet, Progress, Report, Stop
+from dtj_operator.observe.view import Children, Cluster, DryRun, JobView, NodeView, PodView, Reported, Terminated
 from dtj_operator.plan import (
     Action,
     CreateClaim,
@@ -49,11 +49,19 @@ class Launcher:
     """Its ranks have ended and no new round has formed."""
     error: str = ""
     """Why it takes part in nothing until it is told to meet again."""
+    up_at: float = 0.0
+    """When its container started; it answers a moment later."""
 
 
 def at(launcher: Launcher) -> tuple[int, int]:
     """Incarnation and round."""
     return launcher.incarnation, launcher.round
+
+
+def would_answer(world: World, uid: str) -> bool:
+    """The operator would get an answer from this launcher."""
+    launcher = world.launchers.get(uid)
+    return launcher is not None and uid not in world.deaf and world._runs(uid) and launcher.up_at < world.now
 
 
 class World:
@@ -70,13 +78,27 @@ class World:
         self.went_through: Counter[tuple[int, int]] = Counter()
         """Incarnation and round to pods that were through with it and have gone."""
         self.nodes: dict[str, NodeView] = {}
+        self.kubelets_gone: set[str] = set()
+        """Nodes that are not ready though all that is on them runs."""
+        self.away_elsewhere = 0
+        """Of eight nodes on which the job has nothing, those that are not ready."""
+        self.nodes_told_at: float | None = None
+        """When the node watch broke; None: it is well."""
         self.children: set[type[Action]] = set()
         self.dry_run: DryRun | None = None
         self.steps = steps
         self.step = 0
         self.job_deleted = False
         self.reporting = True
+        """The operator reaches the launchers."""
+        self.deaf: set[str] = set()
+        """Launchers that answer nobody, though their pods look well and their ranks train."""
         self.schedulable = True
+        self.image_gone = False
+        """A kubelet gives the pod an address, and then says that it cannot pull the image."""
+        self.init_slow = False
+        self.init_fails = 0
+        """Exit code of the init container; 0: it is through in a moment."""
         self.hung: set[str] = set()
         """Stores that answer nobody, though their pods look well."""
         self.cut_off: set[str] = set()
@@ -86,11 +108,16 @@ class World:
         self.meets: list[tuple[str, Meet]] = []
         self.plans: list[Plan] = []
         self._serial = 0
+        self._heard: dict[str, Reported] = {}
+        self._unanswered: dict[str, float] = {}
+        self._unseen: dict[str, int] = {}
+        """Exit codes that no kubelet has told yet."""
 
     # --- the operator -----------------------------------------------------------------------------------------------
 
     def view(self) -> JobView:
-        reports = {uid: Reported(self.now, self._report(uid)) for uid in self.launchers if self.reporting}
+        for uid in self.launchers:
+            self._ask(uid)
         made = self.children
         return JobView(
             now=self.now,
@@ -105,8 +132,14 @@ class World:
             status=self.status,
             pods=tuple(sorted(self.pods.values(), key=lambda pod: pod.name)),
             children=Children(CreateService in made, CreateKey in made, CreatePolicy in made, CreateClaim in made),
-            nodes=tuple(self.nodes.values()),
-            reports={uid: each for uid, each in reports.items() if uid in self.pods},
+            nodes=tuple(replace(node, seen_at=node.not_ready_since) for node in self._nodes()),
+            cluster=Cluster(
+                nodes=10,
+                away=self.away_elsewhere + sum(not node.ready for node in self.nodes.values()),
+                told_at=self.now if self.nodes_told_at is None else self.nodes_told_at,
+            ),
+            reports=dict(self._heard),
+            unanswered=dict(self._unanswered),
             dry_run=self.dry_run,
         )
 
@@ -118,19 +151,42 @@ class World:
         if conflict and made.write:
             return made
         if crash_after == 0:
-            self.dry_run = None
+            self._forget()
             return made
         if made.write:
             self.status = JobStatus.model_validate_json(made.status.model_dump_json(by_alias=True))
             self.version += 1
         for place, action in enumerate(made.actions, start=1):
             if crash_after is not None and place >= crash_after:
-                self.dry_run = None
+                self._forget()
                 break
             self._perform(action)
         return made
 
+    def _forget(self) -> None:
+        """Another operator knows what is stored and nothing else."""
+        self.dry_run = None
+        self._heard.clear()
+        self._unanswered.clear()
+
+    def _ask(self, uid: str) -> None:
+        """What the operator hears of a launcher before it plans."""
+        if not self._runs(uid) and self._answers(self.pods[uid]):
+            return  # It has ended, and what it said last is kept.
+        if self.reporting and uid not in self.deaf and self._runs(uid) and self.launchers[uid].up_at < self.now:
+            self._heard[uid] = Reported(self.now, self._report(uid))
+            self._unanswered.pop(uid, None)
+        else:
+            self._unanswered.setdefault(uid, self.now)
+
+    def _nodes(self) -> list[NodeView]:
+        """As the operator knows them: launchers of other jobs answer it while it reaches any."""
+        heard = self.now if self.reporting else None
+        return [node if node.ready else replace(node, heard_elsewhere=heard) for node in self.nodes.values()]
+
     def _perform(self, action: Action) -> None:
+        if isinstance(action, SendMeet | SendSave | SendRelease | SendStop) and action.uid in self._unanswered:
+            return  # It arrives nowhere.
         match action:
             case CreateWorker():
                 self._create(action.name, Component.WORKER, action.index, action.incarnation)
@@ -170,11 +226,12 @@ class World:
         pod = self.pods.get(action.uid)
         if pod is None:
             return
+        assert not (action.with_node and self.reporting and would_answer(self, pod.uid)), action
         self.deletes.append((action, self.status, pod))
         if action.grace == 0 or pod.phase in ("Succeeded", "Failed", "Pending"):
             self.vanish(pod.uid)
         else:
-            self.pods[pod.uid] = replace(pod, deletion_at=self.now + 120)
+            self.pods[pod.uid] = replace(pod, deletion_at=self.now + 120, deleted_at=self.now)
 
     def _meet(self, action: SendMeet) -> None:
         launcher = self.launchers.get(action.uid)
@@ -192,9 +249,13 @@ class World:
 
     def _stop(self, uid: str, message: Stop) -> None:
         launcher = self.launchers.get(uid)
-        if launcher and launcher.incarnation == message.incarnation and self.pods[uid].phase == "Running":
+        if launcher and launcher.incarnation == message.incarnation and self._runs(uid):
             through = launcher.state == LauncherState.DONE
-            self.end_pod(uid, names.ExitCode.DONE if through else names.ExitCode.DRAINED)
+            code = names.ExitCode.DONE if through else names.ExitCode.DRAINED
+            if self._kubelet(self.pods[uid]):
+                self.end_pod(uid, code)
+            else:
+                self._unseen[uid] = code
 
     # --- the cluster ------------------------------------------------------------------------------------------------
 
@@ -202,33 +263,65 @@ class World:
         """Let the cluster do what it does by itself."""
         self.now += seconds
         for uid, pod in list(self.pods.items()):
-            if pod.deletion_at is not None and self._answers(pod):
+            if uid in self._unseen and self._kubelet(pod):
+                self.end_pod(uid, self._unseen.pop(uid))
+            elif pod.deletion_at is not None and self._kubelet(pod):
+                if pod.component == Component.STORE and self._stays(pod):
+                    continue
                 if pod.phase == "Running" and pod.terminated is None:
                     self.end_pod(uid, names.ExitCode.DRAINED)
                 else:
                     self.vanish(uid)
-            elif pod.phase == "Pending" and self.schedulable:
-                node = "node-a" if self._serial % 2 else "node-b"
-                self.pods[uid] = replace(pod, phase="Running", ip=f"10.0.0.{uid[1:]}", node=node, ready=True)
-                if pod.component == Component.WORKER:
-                    self.launchers[uid] = Launcher()
+            elif pod.phase == "Pending" and not pod.node:
+                if self.schedulable:
+                    node = "node-a" if self._serial % 2 else "node-b"
+                    self.pods[uid] = replace(pod, ip=f"10.0.0.{uid[1:]}", node=node, init="fetch-data")
+            elif self._kubelet(pod):
+                self._start(uid)
         self._lose_store()
         self._form_rounds()
         self._train()
 
+    def _start(self, uid: str) -> None:
+        """A kubelet's next step with a pod: it is ready well after it has an address."""
+        pod = self.pods[uid]
+        if pod.phase == "Running":
+            self.pods[uid] = replace(pod, ready=pod.terminated is None)
+        elif pod.phase == "Pending" and self.image_gone:
+            self.pods[uid] = replace(pod, waiting_reason="ImagePullBackOff", waiting_message="manifest unknown")
+        elif pod.phase == "Pending" and self.init_fails and pod.component == Component.WORKER:
+            ended = Terminated(self.init_fails, message="no such bucket", finished_at=self.now)
+            self.pods[uid] = replace(pod, phase="Failed", init_ended=ended)
+        elif pod.phase == "Pending" and not (self.init_slow and pod.component == Component.WORKER):
+            began: dict[str, Any] = {"init": "", "waiting_reason": "", "waiting_message": "", "running_since": self.now}
+            self.pods[uid] = replace(pod, phase="Running", **began)
+            if pod.component == Component.WORKER:
+                self.launchers[uid] = Launcher(up_at=self.now)
+
     def _lose_store(self) -> None:
-        """Who was in a round and gets no answer says so; who only comes goes on trying."""
+        """Who was in a round and gets no answer says so, and trains on; who only comes goes on trying."""
         for uid, each in self.launchers.items():
             meets = each.state in (LauncherState.MEETING, LauncherState.TRAINING) and each.round > 0
             if meets and self._runs(uid) and not self._reaches_store(uid):
-                each.state, each.error = LauncherState.MEETING, "the store has not answered for 5 s"
+                each.error = "the store has not answered for 5 s"
 
     def _reaches_store(self, uid: str) -> bool:
-        return uid not in self.cut_off and not any(store in self.pods for store in self.hung)
+        there = any(pod.component == Component.STORE and self._runs(store) for store, pod in self.pods.items())
+        return there and uid not in self.cut_off and not any(store in self.pods for store in self.hung)
 
-    def _answers(self, pod: PodView) -> bool:
+    def _stays(self, store: PodView) -> bool:
+        """A store that is told to end serves those who are connected, for as long as it is let."""
+        connected = any(self._runs(uid) and each.meet is not None for uid, each in self.launchers.items())
+        return connected and self.now < (store.deletion_at or 0.0)
+
+    def _kubelet(self, pod: PodView) -> bool:
+        """Its kubelet does what is asked of it."""
         node = self.nodes.get(pod.node)
         return node is None or node.ready
+
+    def _answers(self, pod: PodView) -> bool:
+        """Its processes run."""
+        return (self._kubelet(pod) or pod.node in self.kubelets_gone) and pod.uid not in self._unseen
 
     def _form_rounds(self) -> None:
         waiting = [
@@ -299,10 +392,11 @@ class World:
 
     def end_pod(self, uid: str, code: int, **fields: Any) -> None:
         """The main container of a pod exits."""
-        pod = self.pods[uid]
+        if uid in self.launchers:
+            self._ask(uid)
         ended = Terminated(code, finished_at=self.now)
-        phase = "Succeeded" if code == 0 else "Failed"
-        self.pods[uid] = replace(pod, phase=phase, terminated=ended, ready=False, **fields)
+        fields = {"phase": "Succeeded" if code == 0 else "Failed", "running_since": None, "ready": False, **fields}
+        self.pods[uid] = replace(self.pods[uid], terminated=ended, **fields)
 
     def exit_when_done(self) -> None:
         """Launchers leave when all of their round are through."""
@@ -314,6 +408,9 @@ class World:
     def vanish(self, uid: str) -> None:
         """The object of a pod goes, and its process with it."""
         self.pods.pop(uid, None)
+        self._unseen.pop(uid, None)
+        self._heard.pop(uid, None)
+        self._unanswered.pop(uid, None)
         launcher = self.launchers.pop(uid, None)
         if launcher is not None and launcher.state == LauncherState.DONE:
             self.went_through[launcher.incarnation, launcher.round] += 1
@@ -325,6 +422,7 @@ class World:
         )
         index = self.pods[uid].index
         return Report(
+            store_protocol=STORE_PROTOCOL,
             pod_uid=uid,
             index=index,
             state=each.state,

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer import loop
+from dtj_trainer import loop, training
 from dtj_trainer.parallel.tensor import ARCHITECTURES, first_head, layers_of, split
 from dtj_trainer.session import Session
 
@@ -43,7 +43,7 @@ def first_gradients(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         session.optimizer.step = look  # type: ignore[method-assign, assignment]
         loop.train(session)
 
-    entry.train = watch  # type: ignore[attr-defined]
+    training.train = watch  # type: ignore[attr-defined]
     try:
         entry.run(read(TrainerConfig, raw, "spec.trainer"))
     except Done:

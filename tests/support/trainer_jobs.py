@@ -18,7 +18,7 @@ import dtj
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer import loop
+from dtj_trainer import loop, training
 from dtj_trainer.evaluate import predict_split
 from dtj_trainer.parallel.norm import global_norm, scale_
 from dtj_trainer.session import Session
@@ -65,10 +65,10 @@ def train_job(
         return make_features(sentences, *more)
 
     _put(dtj, report=record)
-    _put(entry, train=watch)
+    _put(training, train=watch)
     _put(ner, make_features=tokenise)
     if not whole:
-        _put(entry, write_report=lambda *_: None, export_model=lambda *_: None)
+        _put(training, write_report=lambda *_: None, export_model=lambda *_: None)
     error = None
     with contextlib.suppress(CrashError):
         try:

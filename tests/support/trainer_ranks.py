@@ -22,7 +22,7 @@ _context = mp.get_context("forkserver")
 
 def start_server() -> None:
     """Say what the server imports; it starts with the first rank."""
-    _context.set_forkserver_preload(["trainer_jobs"])
+    _context.set_forkserver_preload(["trainer_preload"])
 
 
 def run_ranks(world: int, function: Callable[..., Any], *args: Any, env: dict[str, str], deadline: float = 120) -> list:

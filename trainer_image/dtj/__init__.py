@@ -20,6 +20,7 @@ from dtj.places import work_dir
 from dtj.reporting import done, phase, report
 from dtj.restoring import RestoreError, best_checkpoint, latest_checkpoint
 from dtj.saving import SaveError, should_save, wait_for_save
+from dtj.stages import stage
 
 if TYPE_CHECKING:
     from dtj.callback import TrainerCallback
@@ -36,6 +37,7 @@ __all__ = [
     "report",
     "save_in_background",
     "should_save",
+    "stage",
     "wait_for_save",
     "work_dir",
 ]

@@ -24,6 +24,7 @@ from dtj.group import agree
 from dtj.places import number
 from dtj.reporting import done, phase, report
 from dtj.saving import should_save
+from dtj.stages import stages
 
 
 class TrainerCallback(transformers.TrainerCallback):
@@ -38,6 +39,7 @@ class TrainerCallback(transformers.TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """See base class."""
+        stages.begin_at(state.global_step)
         self._tokens = float(state.num_input_tokens_seen)
         self._training.enter_context(phase("train"))
 
@@ -110,15 +112,15 @@ class TrainerCallback(transformers.TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish what the Trainer has just saved."""
-        saved = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         # Who has the Trainer save by a strategy of its own, or asks for its best model, counts on its folders.
         stays = args.save_strategy != "no" or bool(args.load_best_model_at_end)
         with checkpoint_dir(state.global_step) as path:
             # All ranks have written their parts (each its random state) before any is taken over.
             agree([0])
-            if number("LOCAL_RANK", 0) == 0:
+            saved = _saved(Path(args.output_dir or "."), state.global_step) if number("LOCAL_RANK", 0) == 0 else None
+            if saved is not None:
                 _take_over(saved, path, copy=stays)
-        if number("LOCAL_RANK", 0) == 0 and not stays:
+        if saved is not None and not stays:
             shutil.rmtree(saved, ignore_errors=True)
         self._saving.close()
 
@@ -127,6 +129,13 @@ class TrainerCallback(transformers.TrainerCallback):
         self._saving.close()
         self._training.close()
         done()
+
+
+def _saved(output: Path, step: int) -> Path | None:
+    """What the Trainer has written of this step: in its output folder, or in that of a trial below it."""
+    name = f"checkpoint-{step}"
+    found = [(path.stat().st_mtime, path) for path in (*output.glob(name), *output.glob(f"*/{name}"))]
+    return max(found)[1] if found else None
 
 
 def _take_over(source: Path, target: Path, *, copy: bool) -> None:

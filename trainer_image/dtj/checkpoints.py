@@ -13,12 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dtj.agreement import agreement
 from dtj.flight import Flight
-from dtj.group import Group, new_group, process_group, require_group
+from dtj.group import Group, OwnGroup, agree, control, expect_all, from_rank_0, rank, require_group
 from dtj.places import is_launched, is_shared, job_lineage
-from dtj.publishing import published
+from dtj.publishing import BUG_FIRST, published
 from dtj.reporting import phase
 from dtj.saving import SaveError, carried, go_on_without, requests, say, tell_saved, wait_for_save
+from dtj.stages import stages
 from dtj.troubles import save_failed
 
 Write = Callable[[Path, Any], None]
@@ -34,7 +36,7 @@ def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
     and samples that were reported. Without a folder that all ranks share, nothing is kept.
 
     Args:
-        step: optimizer steps done; names the checkpoint.
+        step: optimizer steps done; names the checkpoint, counted on from earlier stages where there are any.
         best: it is the best so far. It stays until a later one is marked so, whatever `checkpoint.keep` says.
 
     Raises:
@@ -43,13 +45,17 @@ def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
         RuntimeError: there are several ranks and no process group.
     """
     require_group("dtj.checkpoint_dir()")
+    # What is asked for now is answered by this save, and by no later one.
+    requests.agree(agreement.settle())
     began = time.monotonic()
     was_due = requests.due_since is not None
     with phase("checkpoint"):
         _settle()
         if is_shared():
+            expect_all(f"dtj.checkpoint_dir({step})")
+            step = _of_job(step)
             try:
-                with published(carried(step, best=best), _own.group()) as path:
+                with published(carried(step, best=best), control.get()) as path:
                     yield path
             except SaveError as error:
                 save_failed(step, error)
@@ -59,6 +65,7 @@ def checkpoint_dir(step: int, *, best: bool = False) -> Iterator[Path]:
                 requests.begun(step)
                 return
         else:
+            step = stages.saved(step)
             with tempfile.TemporaryDirectory(prefix="dtj-") as unshared:
                 yield Path(unshared)
             say("the checkpoint is not kept: the job has no volume (spec.checkpoint.volume) and several pods")
@@ -79,7 +86,7 @@ def save_in_background(step: int, stage: Callable[[], Write], *, best: bool = Fa
         stage: called at once, when no earlier save goes on, to copy what training is about to change; the function
             that it returns writes this rank's part of that copy into a folder (names must differ between ranks). Where
             that needs collectives, it must do them through the process group that it is given, of all ranks on their
-            CPUs.
+            CPUs; it must not keep it, for an error on one rank ends it.
         best: as for `checkpoint_dir`.
 
     Raises:
@@ -88,23 +95,63 @@ def save_in_background(step: int, stage: Callable[[], Write], *, best: bool = Fa
         RuntimeError: there are several ranks and no process group.
     """
     require_group("dtj.save_in_background()")
+    requests.agree(agreement.settle())
     if requests.agreed or not is_shared():
         with checkpoint_dir(step, best=best) as path:
-            stage()(path, _own.group().handle)
+            _writing.renew()
+            _write(lambda *given: stage()(*given), path)
         return
     due_since = requests.due_since or time.monotonic()
     with phase("checkpoint"):
         _settle()
-        _own.watch_the_end()
-        flight = Flight(step, partial(_write_and_publish, carried(step, best=best), stage(), _own.group()))
+        _end.watch()
+        write = _staged(step, stage)
+        step = _of_job(step)
+        _writing.renew()
+        flight = Flight(step, partial(_write_and_publish, carried(step, best=best), write, _beside.get()))
     requests.flight = flight
     requests.begun(step)
     flight.stall = time.monotonic() - due_since
 
 
+def _of_job(step: int) -> int:
+    """The job's step for one that all ranks save, as rank 0 counts: it may be the only one that reports."""
+    made, carried = from_rank_0((stages.saved(step), stages.carried()))
+    stages.adopt(carried, made)
+    return made
+
+
+def _staged(step: int, stage: Callable[[], Write]) -> Write:
+    """Copy on all ranks, or on none: a thread would wait for a rank that has none for as long as for a volume."""
+    write: Write | None = None
+    failure: Exception | None = None
+    try:
+        write = stage()
+    except Exception as error:
+        failure = error
+    expect_all(f"dtj.save_in_background({step})")
+    (failed,) = agree([rank() + 1 if failure else 0])
+    if failure is not None:
+        raise failure
+    if failed or write is None:
+        # The first rank to end tells the job's error: let that be the one with the bug.
+        time.sleep(BUG_FIRST)
+        raise SaveError(f"step {step}: rank {failed - 1} could not copy what was to be saved: see its log")
+    return write
+
+
 def _write_and_publish(state: dict[str, Any], write: Write, group: Group) -> None:
     with published(state, group) as path:
-        write(path, group.handle)
+        _write(write, path)
+
+
+def _write(write: Write, path: Path) -> None:
+    """Write this rank's part. Where that fails, nobody waits in a collective of the write that it never comes to."""
+    try:
+        write(path, _writing.handle)
+    except BaseException as error:
+        _writing.end(error)
+        raise
 
 
 def _settle() -> None:
@@ -115,23 +162,13 @@ def _settle() -> None:
         say(str(error))
 
 
-class _Own:
-    """The process group of the saves, and the end of those in the background."""
+class _End:
+    """The end of the script, with a save in the background."""
 
     def __init__(self) -> None:
-        self._world: Any = None
-        self._group: Group | None = None
         self._watches = False
 
-    def group(self) -> Group:
-        """Made once for each process group of the script; a collective then."""
-        dist = process_group()
-        world = dist.group.WORLD if dist is not None else None
-        if self._group is None or world is not self._world:
-            self._world, self._group = world, new_group()
-        return self._group
-
-    def watch_the_end(self) -> None:
+    def watch(self) -> None:
         """A script that ends well may have forgotten to wait; one that fails waits for nobody."""
         if self._watches:
             return
@@ -147,7 +184,11 @@ class _Own:
         sys.excepthook = abandon
 
 
-_own = _Own()
+_end = _End()
+_beside = OwnGroup()
+"""The group in which the threads that save agree."""
+_writing = OwnGroup()
+"""The group that they write through."""
 
 
 def _finish() -> None:

@@ -3,9 +3,10 @@
 A pod on a lost node may go on training, and writing, after its job has moved on. It cannot be stopped from writing, so
 nothing that it writes is ever read: the first act of an incarnation is to create `lineage/<incarnation>`, exclusively,
 naming the checkpoint that it restores. From then on only that checkpoint, what came before it, and what the incarnation
-itself writes belong to the chain.
+itself writes belong to the chain. What lies beside it is removed in time, but for what an incarnation has written that
+noted nothing: nobody knows what that one stood on.
 
-    lineage/<n>                 {"restored": "step-40.i2" or null}
+    lineage/<n>                 {"restored": "step-40.i2" or null}, and "format" where it is another one than FORMAT
     checkpoints/step-<s>.i<n>   written by incarnation n; `dtj.json` inside, last
     .dtj/jobs/<uid>             {"base": b}: the job's incarnation i is number b + i here, so that a job that goes on
                                 in the folder of an earlier one never meets that one's numbers
@@ -17,45 +18,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-STATE_FILE = "dtj.json"
-BAD = ".bad"
-"""Behind the name of a checkpoint that was found damaged."""
-_NAME = re.compile(r"step-(\d+)\.i(\d+)")
-
-
-class DamagedError(RuntimeError):
-    """Checkpoints were published, and none of them can be restored."""
+from dtj.entry import BAD, Checkpoint, DamagedError, is_best, is_complete, restored_by
+from dtj.files import create, exists, read_object, replace_durably
 
 
 class StaleError(RuntimeError):
     """A newer incarnation has begun: what this one does will not be read."""
-
-
-@dataclass(frozen=True, order=True)
-class Checkpoint:
-    """A checkpoint by its name."""
-
-    incarnation: int
-    step: int
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"step-{self.step}.i{self.incarnation}"
-
-    @classmethod
-    def parse(cls, name: str) -> Checkpoint | None:
-        """From the name of a folder; None if it is none."""
-        match = _NAME.fullmatch(name)
-        return cls(incarnation=int(match[2]), step=int(match[1])) if match else None
 
 
 @dataclass(frozen=True)
@@ -117,7 +90,7 @@ class Lineage:
         return self.checkpoints / newest.name if newest else None
 
     def enter(self, is_valid: Callable[[Path], bool] = lambda _: True) -> None:
-        """Enter the incarnation for a first save, as whoever only called `find` has not.
+        """Enter the incarnation for a first save, where nobody has called `begin`: what `find` would find is noted.
 
         Args:
             is_valid: as for `begin`.
@@ -131,8 +104,8 @@ class Lineage:
     @classmethod
     def as_left(cls, root: Path) -> Lineage:
         """As the newest incarnation sees it that has begun: for people, who write nothing."""
-        lineage = cls(root, "", 0, only_reads=True)
-        lineage.number = max(lineage._begun(), default=0)
+        lineage = cls(root, "", 1, only_reads=True)
+        lineage.number = max(lineage._begun(), default=lineage.number)
         return lineage
 
     def on_line(self) -> list[Checkpoint]:
@@ -141,7 +114,8 @@ class Lineage:
         Raises:
             OSError: the volume failed.
         """
-        return list(self._restorable(self._chain(self.number), lambda _: True))
+        before = None if self.stale else self._before()
+        return list(self._restorable([*self._chain(self.number), *(before or [])], lambda _: True))
 
     def best(self) -> Path | None:
         """The newest of `on_line` that is marked as best.
@@ -149,18 +123,20 @@ class Lineage:
         Raises:
             OSError: the volume failed.
         """
-        marked = (path for one in self.on_line() if _is_best(path := self.checkpoints / one.name))
+        marked = (path for one in self.on_line() if is_best(path := self.checkpoints / one.name))
         return next(marked, None)
 
     def count_start(self, job: str) -> int:
         """Count one more start of a job's processes, and say how many there have been; 0: the volume cannot tell."""
         path = self._job_file(f"{job}.starts")
         try:
-            starts = int(path.read_text()) if path.exists() else 0
-            path.write_text(str(starts + 1))
+            # What is no number was torn, and would be one for ever.
+            text = path.read_text() if exists(path) else ""
+            starts = 1 + (int(text) if text.isdecimal() else 0)
+            replace_durably(path, str(starts).encode())
         except (OSError, ValueError):
             return 0
-        return starts + 1
+        return starts
 
     def path(self, step: int) -> Path:
         """Where this incarnation publishes a checkpoint of a step."""
@@ -178,20 +154,23 @@ class Lineage:
             best: so many of the newest that are marked as best (`"best": true` in `dtj.json`) are kept too: a mark says
                 that it is better than all before it.
 
-        The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations
-        are not ours to judge. Once a newer incarnation has begun nothing is: it may stand on what looks old from here.
+        The one that this incarnation restored stays until `keep` newer ones are there; those of newer incarnations, and
+        of such as noted nothing, are not ours to judge. Nothing is before this one has been entered, nor once a newer
+        one has begun: it may stand on what looks old from here.
         """
-        if self.stale:
+        begun = self._begun()
+        if max(begun, default=0) != self.number:
             return []
         chain = self._chain(self.number)
         try:
             on_chain = list(self._restorable(chain, is_valid))
-            marked = [c for c in on_chain if best and _is_best(self.checkpoints / c.name)]
+            marked = [c for c in on_chain if best and is_best(self.checkpoints / c.name)]
         except OSError:
             return []  # What cannot be read now may be whole.
         newest = on_chain[: max(1, keep)]
         kept = {*newest, *marked[:best], *(c for c in on_chain if every and c.step % every == 0)}
-        gone = [c.name for c in self.published() if c not in kept and c.incarnation <= self.number]
+        judged = {number for number in begun if number <= self.number} | {link.incarnation for link in chain}
+        gone = [c.name for c in self.published() if c not in kept and c.incarnation in judged]
         # As long as a whole one of that age would be there, somebody may want to see what became of it.
         oldest = min((c.step for c in newest), default=0)
         gone += [c.name + BAD for c in self.published(BAD) if c.step < oldest and c.incarnation <= self.number]
@@ -205,12 +184,12 @@ class Lineage:
     def _base(self, job: str, only_reads: bool) -> int:
         """The number before this job's first one in this folder; fixed by whoever asks first and may write."""
         path = self._job_file(job)
-        if not path.exists():
-            base = max(self._begun(), default=0)
+        if not exists(path):
+            base = max(self._begun() | self._written(), default=0)
             if only_reads:
                 return base
-            self._create(path, {"base": base})
-        return int(_read(path)["base"])
+            create(path, json.dumps({"base": base}).encode())
+        return int(read_object(path)["base"])
 
     def _job_file(self, job: str) -> Path:
         return self.root / ".dtj" / "jobs" / (re.sub(r"[^\w.-]", "_", job) or "none")
@@ -222,21 +201,29 @@ class Lineage:
             raise StaleError(f"incarnation {max(begun)} has begun in {self.root}, and this is {self.number}")
         if self.number in begun:
             return None
-        return self._chain(max(begun)) if begun else []
+        if begun:
+            return self._chain(max(begun))
+        # Nobody has noted anything: an earlier version let scripts save that never asked what to restore.
+        return [Link(number, None) for number in sorted(self._written(), reverse=True) if number < self.number]
 
     def _enter(self, restored: Checkpoint | None) -> None:
-        self._create(self._lineage / str(self.number), {"restored": restored.name if restored else None})
+        note = {"restored": restored.name if restored else None}
+        create(self._lineage / str(self.number), json.dumps(note).encode())
 
     def _begun(self) -> set[int]:
         with contextlib.suppress(FileNotFoundError):
             return {int(entry.name) for entry in self._lineage.iterdir() if entry.name.isdecimal()}
         return set()
 
+    def _written(self) -> set[int]:
+        """Incarnations that have published something."""
+        return {one.incarnation for one in self.published()}
+
     def _chain(self, number: int) -> list[Link]:
         """From an incarnation back to the first one, each with the part of it that the next one built on."""
         chain = [Link(number, None)]
-        while (path := self._lineage / str(chain[-1].incarnation)).exists():
-            restored = Checkpoint.parse(str(_restored(path)))
+        while (noted := restored_by(self._lineage / str(chain[-1].incarnation))) is not None:
+            restored = Checkpoint.parse(str(noted))
             # Numbers only fall along a chain; anything else is a damaged file, which ends it.
             if restored is None or restored.incarnation >= chain[-1].incarnation:
                 break
@@ -262,7 +249,7 @@ class Lineage:
             path = self.checkpoints / one.name
             if one in held:
                 yield one
-            elif not _is_complete(path, one.step):
+            elif not is_complete(path, one.step):
                 self.torn.add(path)
             elif is_valid(path):
                 yield one
@@ -282,74 +269,3 @@ class Lineage:
             named = (Checkpoint.parse(name.removesuffix(ending)) for name in entries)
             return [one for one in named if one]
         return []
-
-    def _create(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a file that no one else has written, whole or not at all; if somebody was first, theirs stands."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
-        try:
-            write_durably(temporary, json.dumps(content).encode())
-            # Unlike a rename, a link never replaces what is there.
-            with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file and have it on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """What the library keeps in a checkpoint; None if it is not there or torn.
-
-    Raises:
-        OSError: the volume failed, which says nothing of the checkpoint.
-    """
-    try:
-        state = _read(path / STATE_FILE)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return state
-
-
-def _is_complete(path: Path, step: int) -> bool:
-    state = read_state(path)
-    return state is not None and state.get("step") == step
-
-
-def _is_best(path: Path) -> bool:
-    return (read_state(path) or {}).get("best") is True
-
-
-def _restored(path: Path) -> str | None:
-    """The checkpoint that an incarnation noted."""
-    try:
-        restored: str | None = _read(path)["restored"]
-    except (ValueError, KeyError):
-        raise DamagedError(
-            f"{path} cannot be read; it should say which checkpoint its incarnation began from, as "
-            '{"restored": "step-40.i1"}, or null where it began anew: write that'
-        ) from None
-    return restored
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not an object")
-    return content

@@ -13,6 +13,8 @@ from dtj.places import number
 from dtj_api.names import Env
 
 MAX_MESSAGE = 64 * 1024
+LIBRARY = os.path.dirname(os.path.realpath(__file__))
+"""The folder of this copy of the library: an image may hold one beside that which came with the launcher."""
 
 
 class Link:
@@ -77,6 +79,7 @@ class Link:
             "local_rank": number("LOCAL_RANK", 0),
             "incarnation": number(Env.INCARNATION, 0),
             "round": number(Env.ROUND, 0),
+            "library": LIBRARY,
         }
         try:
             connection.connect(path)

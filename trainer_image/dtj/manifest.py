@@ -37,6 +37,16 @@ _THREADS = 4
 _WRITER = re.compile(r"__(\d+)_")
 
 
+class OtherFormatError(RuntimeError):
+    """Another version of this library wrote it, in a format that this one does not know: that is no damage."""
+
+    def __init__(self, path: Path, found: object, known: int) -> None:
+        super().__init__(
+            f"{path} is of format {found}, and this version of dtj knows {known}: go on with the version that wrote it "
+            "or a later one, on all workers; nothing was changed"
+        )
+
+
 class _Checksum(Protocol):
     def update(self, data: memoryview, /) -> object: ...
 
@@ -107,7 +117,8 @@ def read(folder: Path) -> Sums | None:
     """The files that a checkpoint should have; None: it was made by a version that wrote no manifest.
 
     Raises:
-        ValueError: the manifest itself is damaged, or of a newer version.
+        ValueError: the manifest itself is damaged.
+        OtherFormatError: it is of another version.
         OSError: the volume failed.
     """
     try:
@@ -116,11 +127,11 @@ def read(folder: Path) -> Sums | None:
         return None
     except ValueError:
         raise ValueError(f"{FILE} cannot be read") from None
+    if isinstance(body, dict) and type(body.get("format")) is int and body["format"] != FORMAT:
+        raise OtherFormatError(folder / FILE, body["format"], FORMAT)
     files = body.get("files") if isinstance(body, dict) else None
-    if not isinstance(files, dict) or not all(_is_row(row) for row in files.values()):
+    if not isinstance(files, dict) or not all(_is_row(row) for row in files.values()) or "format" not in body:
         raise ValueError(f"{FILE} cannot be read")
-    if body.get("format") != FORMAT:
-        raise ValueError(f"{FILE} is of a version that this one does not know")
     return files
 
 
@@ -128,6 +139,7 @@ def problems(folder: Path, rank: int = 0, world: int = 1) -> list[str]:
     """What is wrong with one rank's share of a checkpoint; each is one file and what was found.
 
     Raises:
+        OtherFormatError: the manifest is of another version.
         OSError: the volume failed, which says nothing of the checkpoint.
     """
     try:

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtj import manifest
+from dtj.entry import STATE_FILE, Checkpoint
+from dtj.files import exists
 from dtj.group import from_all, rank, world_size
-from dtj.lineage import STATE_FILE, Checkpoint
 from dtj.link import link
 from dtj.places import is_launched, job_lineage, number
 from dtj.saving import carried
+from dtj.stages import stages
 from dtj.torch_errors import volume_error
 from dtj_api.names import Env
 
@@ -54,6 +56,7 @@ class Memory:
             write: writes the part into a folder.
         """
         assert self._folder is not None
+        step = stages.of_job(step)
         draft = self._folder / f".draft-{rank()}"
         try:
             part = _Part((Checkpoint(self._number(), step), number(Env.ROUND, 0)), _place())
@@ -93,8 +96,8 @@ class Memory:
         mine: dict[_Made, Path] = {}
         for path, part in self._parts():
             # A part that cannot be read is one that is not there.
-            with contextlib.suppress(OSError):
-                if part.place == _place() and (path / manifest.FILE).exists() and not manifest.problems(path):
+            with contextlib.suppress(OSError, manifest.OtherFormatError):
+                if part.place == _place() and exists(path / manifest.FILE) and not manifest.problems(path):
                     mine[part.made] = path
         common = set.intersection(*(set(each) for each in from_all(list(mine))))
         return {made[0]: mine[made] for made in sorted(common)}
@@ -104,7 +107,7 @@ class Memory:
         if self._folder is None or number("LOCAL_RANK", 0) != 0:
             return
         kept = _Part.parse(chosen.name) if chosen is not None else None
-        for path in list(self._folder.iterdir()) if self._folder.exists() else []:
+        for path in list(self._folder.iterdir()) if exists(self._folder) else []:
             part = _Part.parse(path.name)
             # Those of the other ranks of this machine are theirs to restore.
             if kept is None or part is None or (part.made, part.place[1]) != (kept.made, kept.place[1]):
@@ -118,7 +121,7 @@ class Memory:
 
     def _parts(self) -> list[tuple[Path, _Part]]:
         """All parts in the folder, newest first."""
-        if self._folder is None or not self._folder.exists():
+        if self._folder is None or not exists(self._folder):
             return []
         found = [(path, part) for path in self._folder.iterdir() if (part := _Part.parse(path.name))]
         return sorted(found, key=lambda each: each[1].made, reverse=True)

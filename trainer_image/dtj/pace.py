@@ -6,7 +6,8 @@ one optimizer step to the last gradient of the next. Where collectives block in 
 for others is inside, all ranks look alike, and none is called slow.
 
 Torch's own hooks see this in any script: two on the optimizers of the process, and one on the parameter whose gradient
-comes last, which the second step tells.
+comes last, which the second step tells. A script has not asked for them, so whatever goes wrong in one ends the timing
+and nothing else; and they are not there for torch.compile and CUDA graphs, whose steps are not timed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dtj.link import link
@@ -29,10 +30,12 @@ class Pace:
 
     def __init__(self) -> None:
         self._watches = False
+        self._gave_up = False
         self._learning: dict[int, Any] | None = None
         """While it is not known whose gradient comes last: a handle for each parameter of the first optimizer."""
         self._last = -1
-        self._on_gpu = False
+        self._gpu: Any = None
+        """The device of all parameters, if that is a GPU."""
         self._began: Any = None
         self._ready: Any = None
         self._waiting = self._waited = 0.0
@@ -47,10 +50,29 @@ class Pace:
         Once is enough: a rank's parent may have been forked like a rank itself.
         """
         optimizer = sys.modules.get("torch.optim.optimizer")
-        if optimizer is not None and not self._watches and hasattr(optimizer, "register_optimizer_step_pre_hook"):
+        hooks = hasattr(optimizer, "register_optimizer_step_pre_hook") and hasattr(_compiler(), "is_compiling")
+        if optimizer is not None and hooks and not self._watches:
             self._watches = True
-            optimizer.register_optimizer_step_pre_hook(self._before_step)
-            optimizer.register_optimizer_step_post_hook(self._after_step)
+            optimizer.register_optimizer_step_pre_hook(self._hook(self._before_step))
+            optimizer.register_optimizer_step_post_hook(self._hook(self._after_step))
+
+    def _hook(self, act: Callable[..., None]) -> Callable[..., None]:
+        """What torch may call in its place: it never raises, and a compiler that traces it sees nothing."""
+        is_compiling = _compiler().is_compiling
+        # One that runs between two graphs is traced by itself; where that fails (Python 3.14), what it calls would be.
+        act = _compiler().disable(act)
+
+        def hook(*args: Any) -> None:
+            if is_compiling():
+                return
+            # The dictionaries that hold the hooks must not change while torch goes through them.
+            if not self._gave_up:
+                try:
+                    act(*args)
+                except Exception:
+                    self._gave_up = True
+
+        return hook
 
     def skip(self) -> None:
         """What runs now belongs to no step: a save, an evaluation."""
@@ -66,6 +88,9 @@ class Pace:
             self._waiting += time.perf_counter() - began
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
+        if self._is_captured():
+            self._began = self._ready = None
+            return
         if self._learning is None:
             self._learn(optimizer)
         elif self._learning:
@@ -80,12 +105,18 @@ class Pace:
         self._waiting = 0.0
 
     def _learn(self, optimizer: Any) -> None:
+        self._learning = {}
         parameters = [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
-        self._on_gpu = any(each.is_cuda for each in parameters)
-        self._learning = {
-            place: each.register_post_accumulate_grad_hook(lambda _, place=place: self._note(place))
-            for place, each in enumerate(parameters)
-        }
+        devices = {each.device for each in parameters}
+        # Times of two devices cannot be compared, and what was computed from other tensors has no gradient of its own.
+        if len(devices) > 1 or not all(each.is_leaf for each in parameters):
+            self._gave_up = True
+            return
+        self._gpu = next((device for device in devices if device.type == "cuda"), None)
+        for place, each in enumerate(parameters):
+            self._learning[place] = each.register_post_accumulate_grad_hook(
+                self._hook(lambda _, place=place: self._note(place))
+            )
 
     def _learned(self) -> None:
         assert self._learning is not None
@@ -99,18 +130,25 @@ class Pace:
         self._ready = self._mark()
         self._waited = self._waiting
 
+    def _is_captured(self) -> bool:
+        """Whether a CUDA graph takes down what runs now: to ask for the time would break it."""
+        return self._gpu is not None and bool(sys.modules["torch"].cuda.is_current_stream_capturing())
+
     def _mark(self) -> Any:
-        """This moment: of the GPU's own work where there is one, for the process runs ahead of it."""
-        if not self._on_gpu:
+        """This moment: of the GPU's own work where there is one, for the process runs ahead of it; None: captured."""
+        if self._gpu is None:
             return time.perf_counter()
-        event = sys.modules["torch"].cuda.Event(enable_timing=True)
-        event.record()
+        if self._is_captured():
+            return None
+        cuda = sys.modules["torch"].cuda
+        event = cuda.Event(enable_timing=True)
+        event.record(cuda.current_stream(self._gpu))
         return event
 
     def _collect(self) -> None:
-        while self._pending and (not self._on_gpu or self._pending[0][1].query()):
+        while self._pending and (self._gpu is None or self._pending[0][1].query()):
             began, ready, waited = self._pending.pop(0)
-            seconds = began.elapsed_time(ready) / 1000 if self._on_gpu else ready - began
+            seconds = ready - began if self._gpu is None else began.elapsed_time(ready) / 1000
             self._seconds.append(max(0.0, seconds - waited))
         now = time.monotonic()
         if self._seconds and now - self._told_at >= EVERY:
@@ -118,6 +156,11 @@ class Pace:
             link.send({"type": "pace", "seconds": statistics.fmean(self._seconds)})
             self._told_at = now
             self._seconds = []
+
+
+def _compiler() -> Any:
+    """torch.compiler, where there is one."""
+    return getattr(sys.modules.get("torch"), "compiler", None)
 
 
 pace = Pace()

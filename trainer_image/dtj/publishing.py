@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
+from dtj.entry import STATE_FILE
+from dtj.files import exists, make_folder, sync_folder, write_durably
 from dtj.group import Group, agree, from_all, from_rank_0
-from dtj.lineage import STATE_FILE, Lineage, sync_folder, write_durably
-from dtj.places import is_launched, job_lineage, number, work_dir
-from dtj.restoring import passed_over, set_aside
+from dtj.lineage import Lineage
+from dtj.places import job_lineage, number, work_dir
+from dtj.restoring import enter, passed_over, set_aside
 from dtj.saving import SaveError
-from dtj.torch_errors import of_distributed_checkpoint, volume_error
+from dtj.torch_errors import is_of_another_rank, of_distributed_checkpoint, volume_error
 from dtj_api.names import Env
 
 KEEP = 3
@@ -53,9 +55,8 @@ def published(state: dict[str, Any], group: Group) -> Iterator[Path]:
         draft = str(folder)
         try:
             lineage = job_lineage()
-            if not is_launched():
-                lineage.enter(lambda path: not manifest.problems(path))
-            lineage.checkpoints.mkdir(parents=True, exist_ok=True)
+            enter(lineage)
+            make_folder(lineage.checkpoints)
             if not lineage.stale:
                 _remove_drafts(lineage.checkpoints)
                 # A save that was killed before it came to that may have left no room for another one.
@@ -87,7 +88,10 @@ def published(state: dict[str, Any], group: Group) -> Iterator[Path]:
     except OSError as error:
         failure = error
     # Caches of folders differ between machines, but each rank sees what it wrote.
-    mine = manifest.deal(from_all(listed, group), group.rank if group.size > 1 else 0)
+    listings = from_all(listed, group)
+    if not any(listings) and failure is None:
+        failure = RuntimeError(f"step {step}: no rank has written anything into its checkpoint: it is not published")
+    mine = manifest.deal(listings, group.rank if group.size > 1 else 0)
     sums: manifest.Sums = {}
     try:
         sums = _sync_and_sum(path, mine)
@@ -121,10 +125,14 @@ def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
 
 def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Group) -> None:
     """Either all ranks have written, or all fail together; a rank that went on alone would wait for ever."""
-    is_bug = failure is not None and not isinstance(failure, OSError)
+    # Who failed because another one did has nothing of its own to tell.
+    follows = failure is not None and is_of_another_rank(failure)
+    is_bug = failure is not None and not isinstance(failure, OSError) and not follows
     errno = failure.errno if isinstance(failure, OSError) else None
-    failed, bug, code = agree([group.rank + 1 if failure else 0, int(is_bug), errno or 0], group)
-    if not failed:
+    me = group.rank + 1
+    first = me if failure is not None and not follows else 0
+    failed, bug, code, followed = agree([first, int(is_bug), errno or 0, me if follows else 0], group)
+    if not failed and not followed:
         return
     if group.rank == 0:
         shutil.rmtree(draft, ignore_errors=True)
@@ -133,7 +141,8 @@ def _agree_on(failure: BaseException | None, step: int, draft: Path, group: Grou
     if bug:
         # The first rank to end tells the job's error: let that be the one with the bug.
         time.sleep(BUG_FIRST)
-    text = f"step {step}: rank {failed - 1} could not write: {failure or 'see its log'}"
+    why = "see its log" if failure is None or (follows and failed) else failure
+    text = f"step {step}: rank {(failed or followed) - 1} could not write: {why}"
     raise SaveError(text, code or None) from failure
 
 
@@ -145,7 +154,7 @@ def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifes
     set_aside(lineage)
     final = lineage.path(int(state["step"]))
     # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
-    earlier = _set_aside(final) if final.exists() else None
+    earlier = _set_aside(final) if exists(final) else None
     draft.rename(final)
     passed_over.discard(final)
     sync_folder(final.parent)

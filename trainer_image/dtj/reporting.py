@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dtj.group import patience_of_the_script, process_group
 from dtj.link import link
 from dtj.pace import pace
+from dtj.stages import stages
 
 MEMORY_EVERY = 2.0
 """Seconds between two looks at the memory in use."""
@@ -24,7 +26,9 @@ class Work:
     """What this job has trained on so far, as this rank counts it."""
 
     step: int = 0
-    """The last step that was reported."""
+    """The last step of the job that was reported."""
+    reports: bool = False
+    """Whether this process has reported one."""
     done: dict[str, float] = field(default_factory=dict)
     """Tokens and samples in this process."""
     restored: dict[str, float] = field(default_factory=dict)
@@ -59,12 +63,12 @@ def report(
     Never blocks, and never raises for trouble with the launcher; without a launcher it does nothing.
 
     Args:
-        step: optimizer steps done since the job began.
+        step: optimizer steps done since the training began; see `stage` where a script has several.
         loss: of this step; the job's loss is that of rank 0.
         epoch: epochs done, with the fraction of the current one.
         total_steps: steps that the training will take, if known.
-        tokens: of this step, over all ranks.
-        samples: of this step, over all ranks.
+        tokens: of this step, over all ranks; what is not finite is not counted.
+        samples: the same.
         lr: learning rate.
         grad_norm: norm of the gradients before clipping.
         data_wait_seconds: that this step waited for its data.
@@ -73,9 +77,11 @@ def report(
     global _last_report
     now = time.monotonic()
     with work.lock:
-        work.step = int(step)
+        step = work.step = stages.reported(int(step))
+        work.reports = True
         for name, value in (("tokens", tokens), ("samples", samples)):
-            if value is not None:
+            # The sum would be none for ever after one that is none.
+            if value is not None and math.isfinite(value):
                 work.done[name] = work.done.get(name, 0.0) + float(value)
         if step_seconds is None and _last_report and step > _last_report[0]:
             step_seconds = (now - _last_report[1]) / (step - _last_report[0])
@@ -86,7 +92,7 @@ def report(
         "step": step,
         "loss": loss,
         "epoch": epoch,
-        "total_steps": total_steps,
+        "total_steps": None if total_steps is None else stages.of_job(total_steps),
         "lr": lr,
         "grad_norm": grad_norm,
         "data_wait_seconds": data_wait_seconds,
@@ -101,13 +107,17 @@ def report(
 def phase(name: str) -> Iterator[None]:
     """Say what the rank is doing while the block runs: restore, train, evaluate, checkpoint or export.
 
-    Phases nest: after the block, the one around it holds again.
+    Phases nest: after the block, the one around it holds again. A phase may take a day; `checkpoint`, where some ranks
+    are in it and others in none, no longer than the script's own process group waits, and half an hour at least.
     """
     global _last_report
     _phases.append(name)
     if name != "train":
         pace.skip()
-    link.send({"type": "phase", "phase": name})
+    said: dict[str, Any] = {"type": "phase", "phase": name}
+    if name == "checkpoint" and (dist := process_group()) is not None:
+        said["patience"] = patience_of_the_script(dist).total_seconds()
+    link.send(said)
     try:
         yield
     finally:
@@ -140,7 +150,8 @@ def _memory(now: float) -> float | None:
         return None
     _last_memory = now
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    # Not whether there is a GPU: that asks the driver, after which no child of this process may use one.
+    if torch is not None and torch.cuda.is_initialized():
         return float(torch.cuda.max_memory_allocated())
     try:
         with open("/proc/self/statm") as file:

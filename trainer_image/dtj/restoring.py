@@ -15,13 +15,16 @@ from typing import Any
 
 from dtj import manifest
 from dtj.cadence import history
+from dtj.entry import BAD, STATE_FILE, Checkpoint, read_state
+from dtj.files import exists
 from dtj.group import from_all, from_rank_0, rank, require_group, world_size
-from dtj.lineage import BAD, STATE_FILE, Checkpoint, Lineage, read_state
+from dtj.lineage import Lineage
 from dtj.link import link
 from dtj.memory import Memory
 from dtj.places import is_launched, is_shared, job_lineage, work_dir
 from dtj.reporting import work
 from dtj.saving import requests
+from dtj.stages import stages
 from dtj_api.names import Env
 
 passed_over: set[Path] = set()
@@ -53,7 +56,8 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None, memory: Me
 
     Raises:
         RestoreError: on every rank, when the volume failed.
-        RuntimeError: there are several ranks and no process group; a newer incarnation has begun; or all are damaged.
+        RuntimeError: there are several ranks and no process group; a newer incarnation has begun; all are damaged; or
+            another version of this library wrote what is to be restored, in a format that this one does not know.
     """
     require_group("dtj.latest_checkpoint()")
     if not is_shared():
@@ -73,6 +77,7 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None, memory: Me
     work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
     work.done = {}
     work.step = requests.last_step = int(state.get("step", 0))
+    stages.restore(state.get("stages"), work.step)
     return Path(name)
 
 
@@ -150,6 +155,23 @@ def _look(lineage: Lineage, judge: _Judge, held: Set[Checkpoint]) -> Path | None
     return found
 
 
+def enter(lineage: Lineage) -> None:
+    """Enter the incarnation for its first save, where `latest_checkpoint` has not; on rank 0 alone.
+
+    Raises:
+        OSError: the volume failed.
+    """
+    damaged: dict[Path, str] = {}
+
+    def is_whole(path: Path) -> bool:
+        if wrong := manifest.problems(path):
+            damaged[path] = "; ".join(wrong[:_SHOWN])
+        return not wrong
+
+    lineage.enter(is_whole)
+    _tell(lineage, damaged | dict.fromkeys(lineage.torn, f"{STATE_FILE} is missing"), another=False)
+
+
 class _Judge:
     """Whether a checkpoint can be restored; each is read once."""
 
@@ -172,8 +194,9 @@ def _damage(path: Path) -> str:
 
     Raises:
         OSError: the volume failed on one of them.
+        OtherFormatError: another version made it.
     """
-    if (read_state(path) or {}).get("manifest") and not (path / manifest.FILE).exists():
+    if (read_state(path) or {}).get("manifest") and not exists(path / manifest.FILE):
         return f"{manifest.FILE} is missing"
     _tell_unknown_sums(path)
     from_rank_0(("sum", str(path), "", None, {}, 0))

@@ -6,19 +6,25 @@ import os
 import sys
 import time
 import zlib
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dtj.agreement import agreement
 from dtj.cadence import history
 from dtj.flight import Flight
-from dtj.group import agree, process_group, rank
+from dtj.group import process_group, rank
 from dtj.link import link
 from dtj.pace import pace
 from dtj.places import number, seconds
 from dtj.reporting import phase, work
+from dtj.stages import stages
 from dtj.troubles import save_failed
 from dtj_api.names import Env
 
+SLOW = 0.2
+"""Seconds between two calls of `should_save` from which on none is answered late: a pod may be about to leave."""
 RETRY = 5.0
 """Seconds between two tries of a save that is asked for."""
 CONTINUE = "Continue"
@@ -44,17 +50,29 @@ class Requests:
 
     ids: list[str] = field(default_factory=list)
     """Asked of this rank, and not yet saved."""
+    answered: deque[int] = field(default_factory=lambda: deque(maxlen=64))
+    """Digests of what the last saves have answered: a launcher may ask for it a moment before it hears of that."""
     agreed: set[int] = field(default_factory=set)
     """Digests of what was asked of any rank in the last agreements: another pod's launcher may ask for the same."""
     last_step: int = 0
+    """Of the job, in the last checkpoint."""
     last_time: float = field(default_factory=time.monotonic)
     due_since: float | None = None
     """Since when `should_save` has been saying so."""
     retry_at: float = 0.0
     """When what is asked for may be tried again, after a save that failed."""
-    asked_before: bool = False
+    asked_at: float | None = None
+    """When `should_save` was last called."""
+    asked_step: int | None = None
+    """The step that had been reported then."""
+    stride: int | None = None
+    """The most steps from one call to the next; None: not known yet."""
     flight: Flight | None = None
     """The save that goes on in the background; on all ranks or on none."""
+
+    def take(self, ids: Iterable[str]) -> None:
+        """Take note of what the launcher asks for; the same id twice is one save."""
+        self.ids += [id for id in ids if id not in self.ids and _digest(id) not in self.answered]
 
     def begun(self, step: int) -> None:
         """The next interval counts from here."""
@@ -63,43 +81,57 @@ class Requests:
     def answer(self) -> tuple[list[str], list[int]]:
         """What a save that was made now answers."""
         answered = self.ids, sorted(self.agreed)
+        self.answered += {*map(_digest, self.ids), *self.agreed}
         self.ids, self.agreed = [], set()
         return answered
 
+    def agree(self, answer: list[int] | None) -> None:
+        """Take note of what all ranks have been asked for."""
+        if answer is not None and answer[_DIGEST]:
+            self.agreed.add(answer[_DIGEST])
+
+
+def _digest(id: str) -> int:
+    return zlib.crc32(id.encode())
+
 
 requests = Requests()
+_DUE, _DIGEST, _FLIES = range(3)
+"""What ranks agree on: whether to save, the digest of what was asked for, whether a save goes on in the background."""
 
 
 def should_save() -> bool:
     """Whether to save a checkpoint now: an interval has passed, the pod is about to leave, or the operator asks.
 
-    A collective when torch.distributed is initialised (one small all-reduce): call it on every rank, after each step;
-    all ranks get the same answer. It stays True until a checkpoint has been published or, in the background, begun.
-    An interval in seconds waits for the end of what is saved in the background; one in steps is kept to, whatever it
-    costs.
+    A collective when torch.distributed is initialised (one small all-reduce on the CPUs): call it on every rank, after
+    each step; all ranks get the same answer. It stays True until a checkpoint has been published or, in the background,
+    begun. With several ranks and steps of less than 0.2 s the answer is that of the call before, so that nobody waits;
+    an interval in steps is kept to exactly all the same. An interval in seconds waits for the end of what is saved in
+    the background; one in steps is kept to, whatever it costs.
 
     Raises:
         SaveError: on every rank, when the save in the background has failed and `checkpoint.onFailure` is not Continue.
     """
-    if not requests.asked_before:
-        requests.asked_before = True
+    if requests.asked_at is None:
         link.send({"type": "ready"})
-    requests.ids += [id for id in link.requests() if id not in requests.ids]
+    requests.take(link.requests())
     flight = requests.flight
     due = (bool(requests.ids) and time.monotonic() >= requests.retry_at) or _interval_passed()
-    digest = max((zlib.crc32(id.encode()) for id in requests.ids), default=0)
+    digest = max(map(_digest, requests.ids), default=0)
     with pace.waiting():
-        save, agreed, flies = agree([int(due), digest, int(flight is not None and not flight.over)])
-    if agreed:
-        requests.agreed.add(agreed)
-    if not flies:
+        flies = int(flight is not None and not flight.over)
+        answer = agreement.of([int(due), digest, flies], waits=_answer_may_not_be_late())
+    if answer is None:
+        return False
+    requests.agree(answer)
+    if not answer[_FLIES]:
         try:
             _land()
         except SaveError as error:
             go_on_without(error)
-    if save and requests.due_since is None:
+    if answer[_DUE] and requests.due_since is None:
         requests.due_since = time.monotonic()
-    return bool(save)
+    return bool(answer[_DUE])
 
 
 def wait_for_save() -> None:
@@ -151,9 +183,10 @@ def tell_saved(step: int, took: float, stall: float, answered: tuple[list[str], 
 
 
 def carried(step: int, *, best: bool = False) -> dict[str, Any]:
-    """What a checkpoint tells whoever goes on from it, as of now: a save that takes long is of the step it began at."""
+    """What a checkpoint of a step of the job tells whoever goes on from it, as of now: a save may take long."""
     state = {"step": step, "totals": work.totals(), "manifest": True, "history": history.carried()}
-    return state | ({"best": True} if best else {})
+    more = {"best": best, "stages": stages.carried()}
+    return state | {name: value for name, value in more.items() if value}
 
 
 def _land() -> None:
@@ -167,6 +200,18 @@ def _land() -> None:
     if flight.error is not None:
         raise flight.error
     tell_saved(flight.step, flight.seconds, flight.stall)
+
+
+def _answer_may_not_be_late() -> bool:
+    """Whether the next call has to be answered at once: it may come to the end of an interval, or steps are slow."""
+    now, before = time.monotonic(), requests.asked_at
+    if requests.asked_step is not None and work.step > requests.asked_step:
+        requests.stride = max(requests.stride or 0, work.step - requests.asked_step)
+    requests.asked_at, requests.asked_step = now, work.step
+    every = number(Env.SAVE_EVERY_STEPS, 0)
+    # Whoever reports nothing leaves that to those who do.
+    ends = every and work.reports and (work.step + (requests.stride or every)) // every > requests.last_step // every
+    return bool(ends) or before is None or now - before >= SLOW
 
 
 def _interval_passed() -> bool:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 _WRITERS = ("inline_container.cc", "PytorchStreamWriter", "iostream error")
 """In the texts of torch's own writer of files."""
+_BROKEN = ("closed by peer", "reset by peer", "Broken pipe")
+"""In those of Gloo's transport, where a connection to another rank has ended."""
 
 
 def of_distributed_checkpoint(error: BaseException) -> bool:
@@ -43,6 +45,12 @@ def volume_error(error: BaseException, folder: Path) -> OSError | None:
         return known
     code = errno.ENOSPC if _is_full(folder) else errno.EIO
     return OSError(code, f"{os.strerror(code)}, as torch says: {error}".splitlines()[0], str(folder))
+
+
+def is_of_another_rank(error: BaseException) -> bool:
+    """Whether a collective on the CPUs has ended because another rank has left it."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and "gloo/transport" in text and any(words in text for words in _BROKEN)
 
 
 def _is_full(folder: Path) -> bool:

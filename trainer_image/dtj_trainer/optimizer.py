@@ -6,6 +6,7 @@ The rate is computed from the step alone, so there is no scheduler state that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from torch import nn
 from dtj_api.trainer import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, head_prefix: str) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: OptimizerConfig, head: Collection[str]) -> torch.optim.Optimizer:
     """An optimizer over every trainable parameter, once each: (encoder, head) x (decayed, not decayed).
 
     Build it after the model is shared: FSDP2 replaces the parameters. Matrices are decayed, vectors (biases, norm
@@ -22,20 +23,20 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, head_prefix: str)
     Args:
         model: the shared model.
         config: spec.trainer.optimizer.
-        head_prefix: start of the names of the new head's parameters.
+        head: names of the head's parameters.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith(head_prefix), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((name in head, parameter.ndim > 1), []).append(parameter)
     described = [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "peak_lr": (config.head_lr or config.lr) if head else config.lr,
+            "peak_lr": (config.head_lr or config.lr) if of_head else config.lr,
             "lr": 0.0,
         }
-        for (head, decayed), parameters in groups.items()
+        for (of_head, decayed), parameters in groups.items()
     ]
     if config.name == "sgd":
         return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)

@@ -12,7 +12,6 @@ import transformers
 
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer.checkpoint.state import TrainState
-from dtj_trainer.plots import plot_loss, plot_types
 
 MODES = {
     "strict": "seqeval strict mode, scheme IOB2",
@@ -21,9 +20,9 @@ MODES = {
 
 
 def build_report(
-    config: TrainerConfig, state: TrainState, data: dict[str, Any], test: dict[str, Any], model: Path
+    config: TrainerConfig, state: TrainState, data: dict[str, Any], test: dict[str, Any], model: Path, head: str
 ) -> dict[str, Any]:
-    """Everything that is known of a finished job."""
+    """Everything that is known of a finished job; `head` says what became of the head of the model's files."""
     steps, losses = state.curve.series()
     return {
         "task": config.task,
@@ -44,6 +43,7 @@ def build_report(
         "loss": {"steps": steps, "mean": losses},
         "data": data,
         "model": str(model),
+        "head": head,
         "config": config.model_dump(by_alias=True),
         "environment": {
             "python": platform.python_version(),
@@ -56,6 +56,9 @@ def build_report(
 
 def write_report(directory: Path, report: dict[str, Any]) -> None:
     """Write report.json, report.md, loss.png and types.png. report.json comes last: where it is, all of it is."""
+    # With it comes matplotlib, seconds that no start has to wait for.
+    from dtj_trainer.plots import plot_loss, plot_types
+
     directory.mkdir(parents=True, exist_ok=True)
     plot_loss(directory / "loss.png", report)
     plot_types(directory / "types.png", report)
@@ -84,7 +87,7 @@ def markdown(report: dict[str, Any]) -> str:
         "these weights are the ones tested and exported",
         f"- ranks: {sizes}",
         f"- steps skipped since loss or gradient was not finite: {training['skippedSteps']}",
-        f"- model: `{report['model']}`",
+        f"- model: `{report['model']}`; head: {report['head']}",
         "",
         "| step | epoch | train loss | dev F1 strict | dev F1 default |",
         "|---|---|---|---|---|",

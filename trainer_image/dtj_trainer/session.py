@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from transformers import PreTrainedModel
 
 import dtj
 from dtj.memory import Memory
@@ -36,27 +37,27 @@ from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import wrap
 from dtj_trainer.strategies.synchronous import Synchronous
 from dtj_trainer.tasks.features import Batch
+from dtj_trainer.tasks.model import head_of
 from dtj_trainer.tasks.ner import Ner
-
-HEAD = "classifier."
+from dtj_trainer.untrainable import preparing
 
 
 class Session:
     """A job on this rank, at the step where its last checkpoint left it."""
 
-    def __init__(self, config: TrainerConfig, task: Ner, world: World) -> None:
+    def __init__(self, config: TrainerConfig, task: Ner, model: PreTrainedModel, world: World) -> None:
         self.config = config
         self.task = task
         self.world = world
         self.train = task.features["train"]
         self.sampler = ElasticSampler([len(f.pieces) for f in self.train], config.batch_size, config.seed)
         self.total_steps = self.sampler.steps_per_epoch * config.epochs
-        model = task.build_model()
         self.model_config = model.config
+        head = head_of(model)
         # Sharding replaces the parameters, so the optimizer comes after it; dropout is replaced in the bare model.
         self.draws = adapt(model, config.seed, world.device)
         self.parallel = wrap(model, world, config)
-        self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, HEAD)
+        self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, head)
         self.strategy = Synchronous(self.parallel, self.optimizer, config.optimizer, self.total_steps, world)
         self.best: Weights | None = None
         self._copies = Copies()
@@ -68,8 +69,12 @@ class Session:
         self.state.world_sizes.append([self.state.step, world.size])
         self.parallel.plain.train()
         self.seed_step()
-        with expect_no_other_draws(world.device):
-            self.strategy.settle(task.collate(self.train[:1]).to(world.device), self.loss)
+        longest = max(self.train, key=lambda feature: len(feature.pieces))
+        with (
+            expect_no_other_draws(world.device),
+            preparing(f"model.path: the model cannot be trained on a sentence of {len(longest.pieces)} pieces"),
+        ):
+            self.strategy.settle(task.collate([longest]).to(world.device), self.loss)
 
     @property
     def cursor(self) -> Cursor:

@@ -6,13 +6,14 @@ report, which is fresher than any fetched one.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
 
 from dtj_api import names, wire
-from dtj_operator.observe.reports import read_report
+from dtj_operator.observe.reports import launcher_session, read_report
 
 TIMEOUT = 3.0
 
@@ -41,7 +42,7 @@ class Control:
 
     def __init__(self, *, port: int = names.CONTROL_PORT, timeout: float = TIMEOUT) -> None:
         self._port = port
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, to: Address, message: wire.Message, key: bytes) -> wire.Report:
@@ -52,7 +53,7 @@ class Control:
             ControlError: not reached, refused, or the answer cannot be read.
         """
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
+            self._session = launcher_session()
         path, body = _PATH_OF[type(message)], wire.encode(message)
         headers = {
             wire.SIGNATURE_HEADER: wire.sign(key, path, to.uid, body),
@@ -60,8 +61,12 @@ class Control:
             "Content-Type": "application/json",
         }
         host = f"[{to.ip}]" if ":" in to.ip else to.ip
+        url = f"http://{host}:{self._port}{path}"
         try:
-            async with self._session.post(f"http://{host}:{self._port}{path}", data=body, headers=headers) as response:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
                 if response.status == HTTPStatus.FORBIDDEN:
                     said = (await response.content.read(200)).strip()
                     # A proxy on the way, or another pod under the address, may answer 403 as well.

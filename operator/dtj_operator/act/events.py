@@ -2,7 +2,8 @@
 
 A level-triggered plan may say the same thing many times; etcd need not hear it. The last thousand are remembered, and
 a repetition within ten minutes is dropped. An event that cannot be posted is logged: it tells, it decides nothing. So
-no reconcile waits for one either: they are posted one after the other by a task of their own.
+no reconcile waits for one either: they are posted by tasks of their own, those of one namespace one after the other.
+So where each call hangs, as by a webhook, nobody waits but who is there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from dtj_api import names
 from dtj_operator.kube import errors
@@ -27,12 +30,20 @@ logger = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 600.0
 REMEMBERED = 1000
-NOTE_LENGTH = 1024
+NOTE_BYTES = 1024
 """The API server refuses longer notes."""
 RATE, BURST = 20.0, 50
 """Events a second, and how many may come at once: many jobs that start together have better use for the server."""
+_CUT = "…"
 WAITING = 10_000
-"""Events that may wait to be posted; more than that are logged and dropped."""
+"""Events that may wait to be posted, of one namespace as many as there is room for; more are logged and dropped."""
+
+
+class _Told(NamedTuple):
+    """An event about a job, by which a repetition is known."""
+
+    uid: str
+    event: Event
 
 
 class EventPoster:
@@ -42,49 +53,81 @@ class EventPoster:
         self._client = client
         self._instance = instance
         self._clock = clock
-        self._told: OrderedDict[tuple[str, Event], float] = OrderedDict()
+        self._told: OrderedDict[_Told, float] = OrderedDict()
         self._brake = TokenBucket(RATE, BURST)
-        self._waiting: asyncio.Queue[tuple[JobView, Event, Object]] = asyncio.Queue()
+        # Not the view: it is some megabytes for a large job, and thousands of events may wait.
+        self._waiting: dict[str, deque[tuple[_Told, Object]]] = {}
+        """By namespace; the first of each may be on its way."""
+        self._room = WAITING
+        self._posting: set[str] = set()
+        self._news, self._through = asyncio.Event(), asyncio.Event()
 
     def tell(self, view: JobView, event: Event) -> None:
         """Have one event about a job posted, unless the same was lately."""
-        told, now = (view.uid, event), self._clock()
+        event = replace(event, message=within(event.message, NOTE_BYTES))
+        told, now = _Told(view.uid, event), self._clock()
         if now - self._told.get(told, now - REPEAT_SECONDS) < REPEAT_SECONDS:
             return
-        if self._waiting.qsize() >= WAITING:
+        line = self._waiting.get(view.namespace, deque())
+        # So one namespace fills half of the room at most, two a third each, and there is some for all others.
+        if len(line) >= self._room:
             logger.warning("event %s of %s/%s dropped: too many wait", event.reason, view.namespace, view.name)
             return
         self._told[told] = now
         self._told.move_to_end(told)
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-        self._waiting.put_nowait((view, event, self._manifest(view, event)))
+        line.append((told, self._manifest(view, event)))
+        self._waiting[view.namespace] = line
+        self._room -= 1
+        self._news.set()
 
     async def run(self) -> None:
         """Post what was told, in its order, until cancelled."""
-        while True:
-            view, event, manifest = await self._waiting.get()
-            try:
-                await self._brake.take()
-                await self._client.create(EVENTS, view.namespace, manifest)
-            except errors.AlreadyExists:
-                logger.debug("event %s was posted by a call that seemed to fail", manifest["metadata"]["name"])
-            except errors.NamespaceGoing:
-                logger.debug("nobody is left in %s to be told of %s", view.namespace, event.reason)
-            except errors.KubeError as error:
-                # Not told after all: the next plan that says so may try again.
-                self._told.pop((view.uid, event), None)
-                logger.warning("event %s of %s/%s not posted: %s", event.reason, view.namespace, view.name, error)
-            finally:
-                self._waiting.task_done()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for namespace in self._waiting.keys() - self._posting:
+                    self._posting.add(namespace)
+                    tasks.create_task(self._post_all(namespace), name=f"events of {namespace}")
+                await self._news.wait()
+                self._news.clear()
 
     async def flush(self, seconds: float) -> None:
         """Wait until all that was told is posted, at most so long."""
         try:
             async with asyncio.timeout(seconds):
-                await self._waiting.join()
+                while self._waiting:
+                    self._through.clear()
+                    await self._through.wait()
         except TimeoutError:
-            logger.warning("%d events are left unposted", self._waiting.qsize())
+            logger.warning("%d events are left unposted", sum(map(len, self._waiting.values())))
+
+    async def _post_all(self, namespace: str) -> None:
+        """Post what waits of a namespace, until nothing does."""
+        try:
+            line = self._waiting[namespace]
+            while line:
+                await self._post(*line[0])
+                line.popleft()
+                self._room += 1
+            del self._waiting[namespace]
+            self._through.set()
+        finally:
+            self._posting.discard(namespace)
+
+    async def _post(self, told: _Told, manifest: Object) -> None:
+        reason, about = told.event.reason, manifest["regarding"]
+        try:
+            await self._brake.take()
+            await self._client.create(EVENTS, about["namespace"], manifest)
+        except errors.AlreadyExists:
+            logger.debug("event %s was posted by a call that seemed to fail", manifest["metadata"]["name"])
+        except errors.NamespaceGoing:
+            logger.debug("nobody is left in %s to be told of %s", about["namespace"], reason)
+        except errors.KubeError as error:
+            # Not told after all: the next plan that says so may try again.
+            self._told.pop(told, None)
+            logger.warning("event %s of %s/%s not posted: %s", reason, about["namespace"], about["name"], error)
 
     def _manifest(self, view: JobView, event: Event) -> Object:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -99,7 +142,7 @@ class EventPoster:
             "action": "Reconcile",
             "type": event.type,
             "reason": event.reason,
-            "note": event.message[:NOTE_LENGTH],
+            "note": event.message,
             "regarding": {
                 "apiVersion": names.API_VERSION,
                 "kind": names.KIND,
@@ -109,3 +152,14 @@ class EventPoster:
                 "resourceVersion": view.resource_version,
             },
         }
+
+
+def within(text: str, most: int) -> str:
+    """The text, or as much of its beginning as takes so many bytes, with an ellipsis: cut between two characters.
+
+    The API server counts bytes, and most characters that are not English take two to four.
+    """
+    data = text.encode(errors="replace")
+    if len(data) <= most:
+        return data.decode()
+    return data[: most - len(_CUT.encode())].decode(errors="ignore") + _CUT

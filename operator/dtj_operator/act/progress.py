@@ -6,6 +6,7 @@ API server on losses. Transitions never ask here.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Hashable
 
@@ -20,14 +21,14 @@ class ProgressShare:
         self._clock = clock
         self._next = clock()
         self._reserved: dict[Hashable, float] = {}
+        self._given_back: list[float] = []
 
     def ask(self, key: Hashable) -> float:
         """Seconds to wait; 0: write now. Who has to wait keeps its place, however often it asks."""
         now = self._clock()
         slot = self._reserved.get(key)
         if slot is None:
-            slot = max(now, self._next)
-            self._next = slot + self._gap
+            slot = self._earliest(now)
         if slot <= now:
             self._reserved.pop(key, None)
             return 0.0
@@ -35,5 +36,16 @@ class ProgressShare:
         return slot - now
 
     def forget(self, key: Hashable) -> None:
-        """The job wrote anyway, or is gone."""
-        self._reserved.pop(key, None)
+        """The job wrote anyway, or is gone: its place is the next one's."""
+        slot = self._reserved.pop(key, None)
+        if slot is not None:
+            heapq.heappush(self._given_back, slot)
+
+    def _earliest(self, now: float) -> float:
+        while self._given_back:
+            slot = heapq.heappop(self._given_back)
+            if slot >= now:
+                return slot
+        slot = max(now, self._next)
+        self._next = slot + self._gap
+        return slot

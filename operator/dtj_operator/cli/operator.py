@@ -28,12 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _config(options: argparse.Namespace) -> Config:
     return Config(
-        namespace=options.namespace,
+        namespaces=tuple(dict.fromkeys(options.namespace)),
+        managed_by=options.managed_by,
+        jobs_metrics_from=tuple(options.jobs_metrics_from),
         kubeconfig=options.kubeconfig,
         leader_election=not options.no_leader_election,
         lease_namespace=options.lease_namespace,
+        lease_name=options.lease_name,
         metrics_host=options.metrics_host,
         metrics_port=options.metrics_port,
+        metrics_auth=options.metrics_auth,
+        metrics_cert=options.metrics_tls_cert,
+        metrics_key=options.metrics_tls_key,
+        probe_port=options.probe_port,
         workers=options.workers,
         qps=options.qps,
         burst=options.burst,
@@ -51,12 +58,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     defaults = Config(identity="")
-    run.add_argument("--namespace", help="serve this namespace only; without it, all")
+    run.add_argument(
+        "--namespace", action="append", default=[], help="serve this namespace, and others that are given so; none: all"
+    )
+    run.add_argument("--managed-by", default=defaults.managed_by, help="spec.managedBy of the jobs to serve")
+    run.add_argument(
+        "--jobs-metrics-from",
+        action="append",
+        default=[],
+        metavar="NAMESPACE",
+        help="let jobs name this namespace in spec.metrics.from; given for each of them",
+    )
     run.add_argument("--kubeconfig", help="without it: KUBECONFIG, the service account, or ~/.kube/config")
     run.add_argument("--no-leader-election", action="store_true", help="act without a lease; for a single process only")
-    run.add_argument("--lease-namespace", help="namespace of the lease")
+    run.add_argument("--lease-namespace", help="namespace of the lease; with its name it is that of the release")
+    run.add_argument("--lease-name", default=defaults.lease_name, help="one for each release")
     run.add_argument("--metrics-host", default=defaults.metrics_host, help="address of metrics and health")
     run.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="0: any free one")
+    run.add_argument("--metrics-tls-cert", type=Path, metavar="FILE", help="serve the metrics by TLS; followed")
+    run.add_argument("--metrics-tls-key", type=Path, metavar="FILE", help="the certificate's key")
+    run.add_argument(
+        "--metrics-auth", action="store_true", help="show metrics to those alone whom the API server lets get /metrics"
+    )
+    run.add_argument("--probe-port", type=int, default=defaults.probe_port, help="port of health; 0: any free one")
     run.add_argument("--workers", type=_positive, default=defaults.workers, help="jobs reconciled at once")
     run.add_argument("--qps", type=float, default=defaults.qps, help="requests a second to the API server, at most")
     run.add_argument("--burst", type=_positive, default=defaults.burst, help="requests that may be saved up")

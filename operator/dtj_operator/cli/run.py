@@ -8,18 +8,24 @@ import sys
 
 from prometheus_client import CollectorRegistry
 
-from dtj_api import names
-from dtj_operator.app import Operator, PartEnded
+from dtj_api import names, open_files
+from dtj_operator.app import Operator
+from dtj_operator.cli.rights import missing, needed
 from dtj_operator.config import Config
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import HttpKubeClient, KubeClient
 from dtj_operator.kube.credentials import Credentials, CredentialsError, load
 from dtj_operator.kube.resources import JOBS
 from dtj_operator.telemetry import logs
+from dtj_operator.telemetry.certificate import CertificateError
 from dtj_operator.telemetry.record import RecordError
 from dtj_operator.telemetry.runtime import RuntimeMetrics
+from dtj_operator.watches import PartEnded
 
 logger = logging.getLogger(__name__)
+
+OPEN_FILES = 8192
+"""Launchers are asked for reports and told messages by 512 connections each, beside those of API server and probes."""
 
 
 class StartError(Exception):
@@ -29,9 +35,10 @@ class StartError(Exception):
 def run(config: Config) -> int:
     """Run the operator; the answer is the exit code."""
     logs.configure(config.log_format, config.log_level)
+    open_files.raise_limit(OPEN_FILES)
     try:
         asyncio.run(_run(config))
-    except (StartError, CredentialsError, RecordError) as error:
+    except (StartError, CredentialsError, RecordError, CertificateError) as error:
         print(f"dtj-operator: {error}", file=sys.stderr)
         return 1
     except PartEnded as error:
@@ -41,6 +48,7 @@ def run(config: Config) -> int:
 
 
 async def _run(config: Config) -> None:
+    check_page(config)
     credentials = await load(config.kubeconfig)
     check_place(config, credentials)
     registry = CollectorRegistry()
@@ -48,14 +56,36 @@ async def _run(config: Config) -> None:
     metrics.serve(credentials.server, config.workers)
     client = HttpKubeClient(credentials, observer=metrics.request, qps=config.qps, burst=config.burst)
     try:
-        await check(client, credentials, config.namespace)
-        operator = Operator(config, credentials, client, registry, metrics)
+        operator = Operator(
+            config,
+            credentials,
+            client,
+            registry,
+            metrics,
+            check=lambda: check(client, credentials, config),
+        )
         await operator.run()
     except OSError as error:
-        where = f"{config.metrics_host}:{config.metrics_port}"
-        raise StartError(f"--metrics-port: cannot listen on {where}: {error.strerror or error}") from error
+        where = f"{config.metrics_host}:{config.metrics_port} and :{config.probe_port}"
+        raise StartError(
+            f"--metrics-port, --probe-port: cannot listen on {where}: {error.strerror or error}"
+        ) from error
     finally:
         await client.close()
+
+
+def check_page(config: Config) -> None:
+    """See that what protects the metrics belongs together.
+
+    Raises:
+        StartError: it does not.
+    """
+    if (config.metrics_cert is None) != (config.metrics_key is None):
+        raise StartError("--metrics-tls-cert and --metrics-tls-key: one is missing; give both")
+    if config.metrics_auth and config.metrics_cert is None:
+        raise StartError(
+            "--metrics-auth: tokens would be sent in the clear; give --metrics-tls-cert and --metrics-tls-key as well"
+        )
 
 
 def check_place(config: Config, credentials: Credentials) -> None:
@@ -79,15 +109,17 @@ def check_place(config: Config, credentials: Credentials) -> None:
     )
 
 
-async def check(client: KubeClient, credentials: Credentials, namespace: str | None) -> None:
-    """See that the API server answers, knows us and knows the resource.
+async def check(client: KubeClient, credentials: Credentials, config: Config) -> None:
+    """See that the API server answers, knows us and the resource, and lets us do what jobs need.
 
     Raises:
-        StartError: it does not; the text says what to do.
+        StartError: it refuses; the text says what to do.
+        KubeError: it does not answer, which may pass.
     """
     server, source = credentials.server, credentials.source
     try:
-        await client.list_page(JOBS, namespace, limit=1)
+        for namespace in config.namespaces or (None,):
+            await client.list_page(JOBS, namespace, limit=1)
     except errors.Unauthorized as error:
         raise StartError(
             f"{server} does not accept the credentials of {source}: renew them ({error.message})"
@@ -101,5 +133,8 @@ async def check(client: KubeClient, credentials: Credentials, namespace: str | N
             f"{server} does not know {names.PLURAL}.{names.GROUP}: install the CRD "
             "(`kubectl apply --server-side -f crds/`, or the chart does it)"
         ) from error
-    except errors.KubeError as error:
-        raise StartError(f"{server}, from {source}, cannot be reached: {error.message}") from error
+    lease_namespace = config.lease_namespace or next(iter(config.namespaces), credentials.namespace)
+    if lacks := await missing(client, needed(config, lease_namespace)):
+        raise StartError(
+            f"{source} may not {', '.join(map(str, lacks))}: bind the chart's role to it, jobs need all of it"
+        )

@@ -12,17 +12,18 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
 
-from dtj_api import names
-from dtj_operator.kube import errors
+from dtj_api import bounds, names
+from dtj_operator.kube import bounded, errors, streams
+from dtj_operator.kube.bounded import Object as Object
 from dtj_operator.kube.credentials import Credentials, CredentialsError
 from dtj_operator.kube.limits import TokenBucket
 from dtj_operator.kube.resources import Resource
 
-Object = dict[str, Any]
 Observer = Callable[[str, int, float], None]
 """Told of each answer: verb, HTTP status (0: none), seconds."""
 
@@ -50,7 +51,13 @@ class KubeClient(Protocol):
     async def list_page(
         self, resource: Resource, namespace: str | None, *, labels: str = "", limit: int = 500, token: str = ""
     ) -> Object:
-        """One page of a consistent list, of at most `limit` objects. `metadata.continue` is the next page's token."""
+        """One page of a consistent list, of at most `limit` objects. `metadata.continue` is the next page's token.
+
+        Its `items` are read one by one when they are iterated over.
+
+        Raises:
+            TooLarge: so many objects are more than is read at once; ask for fewer.
+        """
         ...
 
     def watch(
@@ -100,7 +107,8 @@ class HttpKubeClient:
         self._watch_timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=watch_silence)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            headers={"User-Agent": names.MANAGED_BY, "Accept": "application/json"},
+            # Unpacked, an answer could be a thousand times what came over the wire.
+            headers={"User-Agent": names.MANAGED_BY, "Accept": "application/json", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -109,26 +117,31 @@ class HttpKubeClient:
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """See `KubeClient`."""
-        return await self._call("GET", resource.path(namespace, name))
+        return await self._call("GET", resource.path(namespace, name), partial(bounded.read_object, resource))
 
     async def list_page(
         self, resource: Resource, namespace: str | None, *, labels: str = "", limit: int = 500, token: str = ""
     ) -> Object:
         """See `KubeClient`."""
         params = {"labelSelector": labels, "limit": str(limit), "continue": token}
-        return await self._call("GET", resource.path(namespace), params=params)
+        read = partial(bounded.read_page, resource)
+        # A single object cannot be asked for in parts: what the server could store is read.
+        most = bounds.PAGE_BYTES if limit > 1 else bounds.OBJECT_BYTES
+        return await self._call("GET", resource.path(namespace), read, params=params, most=most)
 
     async def create(self, resource: Resource, namespace: str | None, body: Object, *, dry_run: bool = False) -> Object:
         """See `KubeClient`."""
         params = {"dryRun": "All" if dry_run else "", "fieldManager": names.MANAGED_BY}
-        return await self._call("POST", resource.path(namespace), body=body, params=params)
+        read = partial(bounded.read_object, resource)
+        return await self._call("POST", resource.path(namespace), read, body=body, params=params)
 
     async def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Object, *, subresource: str | None = None
     ) -> Object:
         """See `KubeClient`."""
         path = resource.path(namespace, name, subresource)
-        return await self._call("PUT", path, body=body, params={"fieldManager": names.MANAGED_BY})
+        read = partial(bounded.read_object, resource)
+        return await self._call("PUT", path, read, body=body, params={"fieldManager": names.MANAGED_BY})
 
     async def delete(
         self, resource: Resource, namespace: str | None, name: str, *, uid: str, grace_seconds: int | None = None
@@ -142,7 +155,7 @@ class HttpKubeClient:
         }
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        await self._call("DELETE", resource.path(namespace, name), body=body)
+        await self._call("DELETE", resource.path(namespace, name), lambda _: {}, body=body)
 
     async def watch(
         self, resource: Resource, namespace: str | None, *, version: str, labels: str = ""
@@ -156,7 +169,7 @@ class HttpKubeClient:
             "labelSelector": labels,
         }
         call = f"WATCH {resource.path(namespace)}"
-        await self.credentials.refresh()
+        await self._refresh(call)
         await self._bucket.take()
         started = time.monotonic()
         try:
@@ -170,23 +183,31 @@ class HttpKubeClient:
                 self._observer("WATCH", response.status, time.monotonic() - started)
                 if response.status != 200:
                     raise await self._error(call, response)
-                async for line in _lines(response.content):
-                    yield json.loads(line)
+                async for line in streams.lines(response.content):
+                    yield _event(call, resource, line)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             await self._look_at_certificates(error)
             raise errors.Unavailable(call, f"stream broke: {error or type(error).__name__}", code=0) from error
 
     async def _call(
-        self, verb: str, path: str, *, body: Object | None = None, params: dict[str, str] | None = None
+        self,
+        verb: str,
+        path: str,
+        read: Callable[[bytes], Object],
+        *,
+        body: Object | None = None,
+        params: dict[str, str] | None = None,
+        most: int | None = None,
     ) -> Object:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._once(verb, path, data, params or {})
+                return await self._once(verb, path, read, data, params or {}, most)
             except errors.Unauthorized:
                 if attempt > 1:
                     raise
-                await self.credentials.refresh(rejected=True)
+                with contextlib.suppress(CredentialsError):
+                    await self.credentials.refresh(rejected=True)
             except errors.KubeError as error:
                 if not error.passing or attempt == ATTEMPTS:
                     raise
@@ -194,10 +215,18 @@ class HttpKubeClient:
                 await asyncio.sleep(max(pause, error.retry_after or 0.0))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, verb: str, path: str, data: bytes | None, params: dict[str, str]) -> Object:
-        await self.credentials.refresh()
-        await self._bucket.take()
+    async def _once(
+        self,
+        verb: str,
+        path: str,
+        read: Callable[[bytes], Object],
+        data: bytes | None,
+        params: dict[str, str],
+        most: int | None,
+    ) -> Object:
         call = f"{verb} {path}"
+        await self._refresh(call)
+        await self._bucket.take()
         started = time.monotonic()
         code = 0
         try:
@@ -213,13 +242,18 @@ class HttpKubeClient:
                 code = response.status
                 if code >= 400:
                     raise await self._error(call, response)
-                answer: Object = json.loads(await response.read())
-                return answer
+                return read(await streams.body(call, response, most))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             await self._look_at_certificates(error)
             raise errors.Unavailable(call, f"no answer: {error or type(error).__name__}", code=0) from error
         finally:
             self._observer(verb, code, time.monotonic() - started)
+
+    async def _refresh(self, call: str) -> None:
+        try:
+            await self.credentials.refresh()
+        except CredentialsError as error:
+            raise errors.NoCredentials(call, str(error)) from error
 
     async def _look_at_certificates(self, error: Exception) -> None:
         """The server's certificate is not of the authority that we know: ours may have been changed with it."""
@@ -238,7 +272,7 @@ class HttpKubeClient:
 
     @staticmethod
     async def _error(call: str, response: aiohttp.ClientResponse) -> errors.KubeError:
-        text = await response.text(errors="replace")
+        text = (await streams.body(call, response)).decode(errors="replace")
         try:
             status: Any = json.loads(text)
         except ValueError:
@@ -246,15 +280,13 @@ class HttpKubeClient:
         return errors.from_answer(call, response.status, status, response.headers.get("Retry-After"))
 
 
+def _event(call: str, resource: Resource, line: bytes) -> Object:
+    try:
+        return bounded.read_event(resource, line)
+    except ValueError as error:
+        # Begun again at the same version, a watch would meet this line again. A list hides one object at most.
+        raise errors.Gone(call, f"an event cannot be read: {error}") from error
+
+
 def _given(params: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length: aiohttp's own iteration refuses those above its buffer, and a pod easily is one."""
-    rest = b""
-    async for chunk in content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line:
-                yield line

@@ -2,23 +2,26 @@
 
 kubeconfig and service account are read by the official package's loaders (exec plugins included). Tokens expire and
 certificates are changed while the process lives: the files of a service account are read again each minute, a
-kubeconfig after a 401 or a TLS handshake that failed.
+kubeconfig after a 401 or a TLS handshake that failed. A key that a kubeconfig holds is in a file only while it is read:
+the ssl module knows no other way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, kube_config, load_incluster_config, load_kube_config
 
 _TOKEN_LIFE = 60.0
 _LOAD_TIMEOUT = 30.0
@@ -53,10 +56,6 @@ class Credentials:
     namespace: str = "default"
     source: str = ""
     """The file or `service account`: named in errors."""
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure: bool = False
     in_cluster: bool = False
     read_at: float = field(default_factory=time.monotonic)
 
@@ -73,7 +72,6 @@ class Credentials:
         self.authorization, self.read_at = fresh.authorization, fresh.read_at
         if fresh.tls_digest != self.tls_digest:
             self.tls, self.tls_digest = fresh.tls, fresh.tls_digest
-            self.ca_file, self.cert_file, self.key_file = fresh.ca_file, fresh.cert_file, fresh.key_file
 
 
 def find_kubeconfig(given: str | None) -> str | None:
@@ -96,7 +94,11 @@ async def load(kubeconfig: str | None = None) -> Credentials:
     Raises:
         CredentialsError: nothing there, or it cannot be read.
     """
-    path = find_kubeconfig(kubeconfig)
+    with _keys_on_disk():
+        return await _load(find_kubeconfig(kubeconfig))
+
+
+async def _load(path: str | None) -> Credentials:
     config: Any = Configuration()
     namespace = "default"
     try:
@@ -130,12 +132,26 @@ async def load(kubeconfig: str | None = None) -> Credentials:
         authorization=f"Bearer {token.split()[-1]}" if token else None,
         namespace=namespace,
         source=path or "service account",
-        ca_file=config.ssl_ca_cert,
-        cert_file=config.cert_file,
-        key_file=config.key_file,
-        insecure=not config.verify_ssl,
         in_cluster=path is None,
     )
+
+
+_loading: set[object] = set()
+
+
+@contextlib.contextmanager
+def _keys_on_disk() -> Iterator[None]:
+    """The loader writes the keys that a kubeconfig holds into files, and keeps those until the process ends: here until
+    the last of those who read at once is done.
+    """
+    me = object()
+    _loading.add(me)
+    try:
+        yield
+    finally:
+        _loading.discard(me)
+        if not _loading:
+            kube_config._cleanup_temp_files()
 
 
 def _any_file(files: list[str]) -> bool:

@@ -96,6 +96,16 @@ class Unavailable(KubeError):
     passing = True
 
 
+class NoCredentials(KubeError):
+    """There is nothing to prove who we are by at this moment: a file is being written, or a plugin fails."""
+
+    passing = True
+
+
+class TooLarge(KubeError):
+    """The answer is longer than is read at once."""
+
+
 _BY_CODE: dict[int, type[KubeError]] = {
     kind.code: kind for kind in (BadRequest, Unauthorized, Forbidden, NotFound, Conflict, Gone, Invalid, Throttled)
 }

@@ -49,6 +49,13 @@ LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 EVENTS = Resource("events.k8s.io", "v1", "Event", "events")
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 
+TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
+ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False)
+OWN_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
+)
+"""Questions that are asked by creating them; nothing of them is stored."""
+
 ALL = (JOBS, PODS, NODES, SERVICES, SECRETS, CLAIMS, NETWORK_POLICIES, LEASES, EVENTS, CRDS)
 _BY_TYPE = {(resource.api_version, resource.kind): resource for resource in ALL}
 

@@ -98,6 +98,10 @@ class Expectations:
         open_ones = [create.until for create in expected.creates.values()] + list(expected.deletes.values())
         return max((until - now for until in open_ones), default=0.0)
 
+    def clear(self) -> None:
+        """All lists were made after our last write."""
+        self._jobs.clear()
+
     def forget(self, job: str) -> None:
         """The job is gone."""
         self._jobs.pop(job, None)

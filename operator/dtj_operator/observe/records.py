@@ -6,21 +6,42 @@ field) is seen to be none and wakes nobody.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dtj_api import names
-from dtj_api.base import ManifestError, read
+from dtj_api import bounds, names
+from dtj_api.base import STORED, M, ManifestError, read
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
+from dtj_api.stored_status import read_status
 from dtj_operator.kube.client import Object
+from dtj_operator.kube.resources import SERVICES, Resource
 from dtj_operator.observe.view import STORE_INDEX, NodeView, PodView, Terminated
+
+logger = logging.getLogger(__name__)
+
+_OF_A_SERVICE: dict[str, Any] = {
+    "selector": {},
+    "clusterIP": "",
+    "publishNotReadyAddresses": False,
+    "ports": (),
+    "type": "ClusterIP",
+    "externalIPs": (),
+    "externalName": "",
+}
+"""What decides whom a service finds and who finds it, with what it is where nobody says it."""
 
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing"})
 _TEXT = 4096
 """Longest message that is kept: the termination log's own limit."""
+_NAMES = 512
+"""Longest list of finalizers that is kept."""
 
 
 @dataclass(frozen=True)
@@ -38,30 +59,36 @@ class JobRecord:
     spec: JobSpec | None
     spec_error: str
     status: JobStatus
+    status_error: str = ""
+    """Why the status cannot be read; `status` is an empty one then."""
 
 
 @dataclass(frozen=True)
 class Presence:
-    """An object of which only the existence matters: a service, a network policy."""
+    """An object of which it matters that it is there, and as we made it: a service, a network policy."""
 
     name: str
     uid: str
+    digest: str = ""
+    """Of its spec."""
+    held_by: str = ""
+    """Finalizers that alone keep the object, which is deleted; empty: none do."""
 
 
 def job_record(item: Object) -> JobRecord:
     """Read a job. A spec or status that cannot be read is said in the record, not raised: it is one user's problem."""
     metadata = item["metadata"]
     raw_spec: Any = item.get("spec")
-    raw_status: Object = item.get("status") or {}
     spec, spec_error = None, ""
     try:
-        spec = read(JobSpec, raw_spec, "spec")
+        spec = _read(lambda raw: read(JobSpec, raw, "spec", STORED), raw_spec, "spec")
     except ManifestError as error:
         spec_error = str(error)
+    status, status_error = JobStatus(), ""
     try:
-        status = read(JobStatus, raw_status, "status")
-    except ManifestError:
-        status = JobStatus()
+        status = _read(read_status, item.get("status") or {}, "status")
+    except ManifestError as error:
+        status_error = str(error)
     managed_by = raw_spec.get("managedBy") if isinstance(raw_spec, dict) else None
     return JobRecord(
         namespace=metadata["namespace"],
@@ -75,12 +102,36 @@ def job_record(item: Object) -> JobRecord:
         spec=spec,
         spec_error=spec_error,
         status=status,
+        status_error=status_error,
     )
 
 
-def presence(item: Object) -> Presence:
-    """Keep name and uid."""
-    return Presence(item["metadata"]["name"], item["metadata"]["uid"])
+def _read(how: Callable[[Any], M], raw: Any, where: str) -> M:
+    if isinstance(raw, dict) and bounds.UNREAD in raw:
+        raise ManifestError(str(raw[bounds.UNREAD]))
+    try:
+        return how(raw)
+    except ManifestError:
+        raise
+    except Exception as error:
+        # Whatever a tenant wrote there, it is his job alone: one that raised would be kept as it was before.
+        logger.exception("%s cannot be read", where)
+        raise ManifestError(f"{where}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def presence(resource: Resource, item: Object) -> Presence:
+    """Keep name and uid, and what tells whether somebody edits it or keeps it."""
+    metadata = item["metadata"]
+    return Presence(metadata["name"], metadata["uid"], digest(resource, item), _held_by(metadata))
+
+
+def digest(resource: Resource, item: Object) -> str:
+    """Of an object's spec, whatever the order of its fields; of a service's without what the server adds by itself."""
+    spec = item.get("spec") or {}
+    if resource == SERVICES:
+        spec = {**_OF_A_SERVICE, **{field: spec[field] for field in _OF_A_SERVICE if field in spec}}
+        spec["ports"] = [{"protocol": "TCP", **port} for port in spec["ports"]]
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def node_view(item: Object) -> NodeView:
@@ -91,6 +142,9 @@ def node_view(item: Object) -> NodeView:
         name=item["metadata"]["name"],
         ready=is_ready,
         not_ready_since=None if is_ready else _time(ready.get("lastTransitionTime")),
+        out_of_service=any(
+            each.get("key") == names.OUT_OF_SERVICE_TAINT for each in (item.get("spec") or {}).get("taints") or []
+        ),
     )
 
 
@@ -102,7 +156,9 @@ def pod_view(item: Object) -> PodView:
     scheduled = _condition(item, "PodScheduled") or {}
     disrupted = _condition(item, "DisruptionTarget") or {}
     waiting = _waiting(status)
-    ready = _condition(item, "Ready") or {}
+    main = _main(status, component)
+    init = _init(item)
+    created = _time(metadata.get("creationTimestamp")) or 0.0
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -110,19 +166,24 @@ def pod_view(item: Object) -> PodView:
         index=index,
         incarnation=_int(labels.get(names.Label.INCARNATION), 0),
         phase=status.get("phase") or "Pending",
-        created=_time(metadata.get("creationTimestamp")) or 0.0,
+        created=created,
         ip=status.get("podIP") or "",
         node=(item.get("spec") or {}).get("nodeName") or "",
-        ready=ready.get("status") == "True",
-        unready_since=_unready_since(ready, _main(status, component)),
+        ready=bool(main.get("ready")),
+        running_since=_running_since(main, created),
+        init=init.get("name") or "",
+        init_ended=_terminated(init),
+        unready_since=_unready_since(_condition(item, "Ready") or {}, main),
         unschedulable=_text(scheduled.get("message")) if scheduled.get("status") == "False" else "",
         waiting_reason=waiting.get("reason") or "",
         waiting_message=_text(waiting.get("message")),
-        terminated=_terminated(_main(status, component)),
+        terminated=_terminated(main),
         reason=status.get("reason") or "",
         message=_text(status.get("message")),
         disruption=(disrupted.get("reason") or "") if disrupted.get("status") == "True" else "",
         deletion_at=_time(metadata.get("deletionTimestamp")),
+        deleted_at=_deleted_at(metadata),
+        held_by=_held_by(metadata),
     )
 
 
@@ -158,6 +219,26 @@ def _main(status: Object, component: str) -> Object:
     return main or {}
 
 
+def _init(item: Object) -> Object:
+    """The first init container that is not through; one that stays beside the others is none that anybody waits for."""
+    staying = {
+        each.get("name")
+        for each in (item.get("spec") or {}).get("initContainers") or []
+        if each.get("restartPolicy") == "Always"
+    }
+    for each in (item.get("status") or {}).get("initContainerStatuses") or []:
+        ended: Object | None = (each.get("state") or {}).get("terminated")
+        if each.get("name") not in staying and (ended is None or ended.get("exitCode")):
+            found: Object = each
+            return found
+    return {}
+
+
+def _running_since(main: Object, created: float) -> float | None:
+    running: Object | None = (main.get("state") or {}).get("running")
+    return None if running is None else _time(running.get("startedAt")) or created
+
+
 def _unready_since(ready: Object, main: Object) -> float | None:
     """A pod that starts is not ready from before its container runs; one that was ready became so later than that.
 
@@ -168,6 +249,17 @@ def _unready_since(ready: Object, main: Object) -> float | None:
     if ready.get("status") == "True" or main.get("ready") or changed is None or started is None:
         return None
     return changed if changed > started else None
+
+
+def _deleted_at(metadata: Object) -> float | None:
+    until = _time(metadata.get("deletionTimestamp"))
+    return None if until is None else until - int(metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _held_by(metadata: Object) -> str:
+    if not metadata.get("deletionTimestamp") or metadata.get("deletionGracePeriodSeconds") != 0:
+        return ""
+    return ", ".join(str(each) for each in metadata.get("finalizers") or [])[:_NAMES]
 
 
 def _terminated(main: Object) -> Terminated | None:
@@ -184,7 +276,8 @@ def _terminated(main: Object) -> Terminated | None:
 
 
 def _text(value: Any) -> str:
-    return str(value or "")[:_TEXT]
+    # A kubelet cuts messages between two bytes, and what is left of a character there is none.
+    return str(value or "").strip("\ufffd")[:_TEXT]
 
 
 def _int(value: Any, otherwise: int) -> int:

@@ -13,15 +13,21 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
+from dtj_api import names
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
 from dtj_api.wire import Report
 
+SILENCE = 600.0
+"""Seconds for which another release must have written nothing to a job before this one takes it. One that lives writes
+to each of its jobs several times in it, see `plan.holder`."""
+SLOW_START = 30.0
+"""Seconds that a pod may be on its node before it takes long to start."""
 STORE_INDEX = -1
 """`PodView.index` of the store pod."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Terminated:
     """How the pod's main container (`trainer`, or the store's only one) ended."""
 
@@ -35,7 +41,7 @@ class Terminated:
     finished_at: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PodView:
     """One pod that the job controls (by controller uid, whatever its labels say)."""
 
@@ -54,7 +60,13 @@ class PodView:
     node: str = ""
     """`spec.nodeName`; empty while unscheduled."""
     ready: bool = False
-    """Condition Ready is True."""
+    """The main container's own `ready`: the pod's is False as soon as any container of it has ended."""
+    running_since: float | None = None
+    """`state.running.startedAt` of the main container; None: it does not run, or not yet."""
+    init: str = ""
+    """Name of the init container that runs, waits or has failed; empty: none does."""
+    init_ended: Terminated | None = None
+    """How that one failed; None: it has not."""
     unready_since: float | None = None
     """Since when a container that has been ready is not so any more; None: it is ready, or never was."""
     unschedulable: str = ""
@@ -72,9 +84,18 @@ class PodView:
     """Reason of condition DisruptionTarget=True: EvictionByEvictionAPI, PreemptionByScheduler, ..."""
     deletion_at: float | None = None
     """`metadata.deletionTimestamp` as it stands: the end of the grace period. None: nobody deletes the pod."""
+    deleted_at: float | None = None
+    """When that was asked for: whoever deletes may choose another grace period than the pod's own."""
+    held_by: str = ""
+    """Finalizers that alone keep the object, which is deleted and has no grace left; empty: none do."""
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when it waits for its kubelet to start it; None: it does not."""
+        return self.created if self.phase == "Pending" and self.node and self.running_since is None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """A node on which one of the job's pods is. Of a node that is not in the view nothing is known.
 
@@ -87,9 +108,33 @@ class NodeView:
     """Condition Ready is True."""
     not_ready_since: float | None = None
     """`lastTransitionTime` of condition Ready when it is not True."""
+    exists: bool = True
+    """Its object is there."""
+    out_of_service: bool = False
+    """It has the taint `node.kubernetes.io/out-of-service`: somebody says that nothing runs there any more."""
+    seen_at: float | None = None
+    """When this operator first saw that it is not ready; None: it is."""
+    heard_elsewhere: float | None = None
+    """When a launcher on another node, of any job, last answered, if that was in the last minute; only of a node that
+    is not ready."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What must be known of all nodes before one is given up."""
+
+    nodes: int = 0
+    """Nodes that have an object."""
+    away: int = 0
+    """Of those, nodes that are not ready."""
+    told_at: float | None = None
+    """When the API server last told anything of nodes, if only that there is nothing to tell; None: never."""
+    given_up: int = 0
+    """Pods of other jobs, and those of this one that have gone, that were given up with their nodes in the last
+    minute."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """The latest that a launcher said of itself."""
 
@@ -98,7 +143,7 @@ class Reported:
     report: Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Children:
     """Which of the job's other objects exist and are controlled by it (the claim: exists, whoever made it)."""
 
@@ -106,11 +151,24 @@ class Children:
     key: bool = False
     policy: bool = False
     claim: bool = False
+    service_uid: str = ""
+    """Of the service that is there."""
+    service_digest: str = ""
+    """Of its spec."""
+    service_altered: bool = False
+    """Somebody has edited it: it may find none of the job's workers."""
+    service_held_by: str = ""
+    """Finalizers that alone keep it, see `PodView`."""
     policy_uid: str = ""
     """Of the policy that is there."""
+    policy_digest: str = ""
+    """Of its spec."""
+    policy_altered: bool = False
+    """Somebody has edited it: it may let in whom the job's does not."""
+    policy_held_by: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """What the API server said when asked to create one worker pod without storing it."""
 
@@ -122,7 +180,33 @@ class DryRun:
     """When it answered. A refusal is tried again later: a quota or a policy may have changed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Who plans: the installation, not the process."""
+
+    managed_by: str = names.OPERATOR
+    """The value of `spec.managedBy` that it answers to."""
+    release: str = f"default/{names.MANAGED_BY}"
+    """Its Lease, as `<namespace>/<name>`. Of the processes that share one a single one acts."""
+    metrics_from: tuple[str, ...] = ()
+    """The namespaces that jobs may let scrape their workers."""
+
+    def hands_off(self, managed_by: str, status: JobStatus, age: float) -> bool:
+        """Whether a job is somebody else's.
+
+        Args:
+            managed_by: the job's `spec.managedBy`; empty: the default.
+            status: as stored.
+            age: seconds for which it has not changed.
+        """
+        return (managed_by or names.OPERATOR) != self.managed_by or self.is_others(status, age)
+
+    def is_others(self, status: JobStatus, age: float) -> bool:
+        """Whether another release acts on the job."""
+        return status.operator not in ("", self.release) and age < SILENCE
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class JobView:
     """One job and all that belongs to it, at one moment."""
 
@@ -145,17 +229,29 @@ class JobView:
     """`spec.managedBy` as stored, read without the model: an unreadable spec of somebody else is left alone."""
     status: JobStatus = field(default_factory=JobStatus)
     """As stored; an empty one when there is none yet or it cannot be read."""
+    status_error: str = ""
+    """Why it cannot be read. It is all that is remembered of the job: without it nothing is made or deleted."""
+    status_age: float = 0.0
+    """Seconds since this process first saw the status as it is, on its own clock that only grows: a time that another
+    release wrote is as good as the clock over there."""
+    operator: Installation = Installation()
+    """Who plans."""
     pods: tuple[PodView, ...] = ()
     children: Children = Children()
     foreign: tuple[str, ...] = ()
     """Names that the job needs and somebody else's objects have, as `Pod/ner-worker-0000`."""
     refused: dict[str, str] = field(default_factory=dict)
     """Names of that form that the API server did not let us make when it was last asked, to its words."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Names of that form that it did not let us look at, to its words."""
     nodes: tuple[NodeView, ...] = ()
+    cluster: Cluster = Cluster()
     reports: dict[str, Reported] = field(default_factory=dict)
     """Pod uid to the launcher's latest report."""
     unanswered: dict[str, float] = field(default_factory=dict)
     """Pod uid to the moment since when its launcher has answered no question; whoever answered last is not in it."""
+    unreadable: tuple[str, ...] = ()
+    """Uids of the pods whose launchers answered last with what is no report."""
     refusing: tuple[str, ...] = ()
     """Uids of the pods whose launchers hold another key than the Secret does, so that no message reaches them."""
     dry_run: DryRun | None = None

@@ -1,6 +1,7 @@
 """What should be: `plan(view)` turns one picture of a job into the status, the actions and the events that are due.
 
-Pure: no clock, no I/O. `reconcile` is the whole story in one function; each policy is a file named by the API's field.
+Pure: no clock, no I/O. `reconcile` is the whole story in one function, in four steps: `count`, `verdict`, `need` and
+`say`. Each policy is a file named by the API's field.
 """
 
 from .actions import (
@@ -14,6 +15,7 @@ from .actions import (
     DeleteJob,
     DeletePod,
     DeletePolicy,
+    DeleteService,
     DryRunWorker,
     Event,
     SendMeet,
@@ -21,7 +23,7 @@ from .actions import (
     SendSave,
     SendStop,
 )
-from .admission import template_hash
+from .need.admission import template_hash
 from .reconcile import plan
 from .value import Plan
 
@@ -36,6 +38,7 @@ __all__ = [
     "DeleteJob",
     "DeletePod",
     "DeletePolicy",
+    "DeleteService",
     "DryRunWorker",
     "Event",
     "Plan",

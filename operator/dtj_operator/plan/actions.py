@@ -7,48 +7,43 @@ carries the uid it is meant for; a message of the past is refused by the launche
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dtj_api.wire import Meet, Release, Save, Stop
 
 
 @dataclass(frozen=True)
-class CreateClaim:
+class _CreateChild:
+    what: ClassVar[str]
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create {self.what} {self.name}"
+
+
+class CreateClaim(_CreateChild):
     """Create the volume claim from `checkpoint.volume.template`; it outlives the job."""
 
-    name: str
-
-    def __str__(self) -> str:
-        return f"create claim {self.name}"
+    what = "claim"
 
 
-@dataclass(frozen=True)
-class CreateKey:
+class CreateKey(_CreateChild):
     """Create the Secret with 32 fresh random bytes."""
 
-    name: str
-
-    def __str__(self) -> str:
-        return f"create secret {self.name}"
+    what = "secret"
 
 
-@dataclass(frozen=True)
-class CreateService:
+class CreateService(_CreateChild):
     """Create the headless service."""
 
-    name: str
-
-    def __str__(self) -> str:
-        return f"create service {self.name}"
+    what = "service"
 
 
-@dataclass(frozen=True)
-class CreatePolicy:
+class CreatePolicy(_CreateChild):
     """Create the NetworkPolicy."""
 
-    name: str
-
-    def __str__(self) -> str:
-        return f"create network policy {self.name}"
+    what = "network policy"
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,8 @@ class DeletePod:
     why: str
     grace: int | None = None
     """Seconds; None: the pod's own grace period; 0: by force, for a pod that cannot answer."""
+    with_node: bool = False
+    """It is given up since its node is."""
 
     def __str__(self) -> str:
         how = {None: "", 0: " by force"}.get(self.grace, f" with {self.grace} s of grace")
@@ -104,14 +101,27 @@ class DeletePod:
 
 
 @dataclass(frozen=True)
-class DeletePolicy:
-    """Delete the job's own NetworkPolicy, with a precondition on its uid: "not found" and "another uid" are success."""
+class _DeleteChild:
+    what: ClassVar[str]
 
     name: str
     uid: str
+    why: str
 
     def __str__(self) -> str:
-        return f"delete network policy {self.name} ({self.uid}): network.policy is Open"
+        return f"delete {self.what} {self.name} ({self.uid}): {self.why}"
+
+
+class DeleteService(_DeleteChild):
+    """Delete the job's own service, with a precondition on its uid: "not found" and "another uid" are success."""
+
+    what = "service"
+
+
+class DeletePolicy(_DeleteChild):
+    """Delete the job's own NetworkPolicy, likewise."""
+
+    what = "network policy"
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,9 @@ class DeleteJob:
 
 Create = CreateClaim | CreateKey | CreateService | CreatePolicy | CreateStore | CreateWorker
 Send = SendMeet | SendSave | SendRelease | SendStop
-Action = Create | DryRunWorker | DeletePod | DeletePolicy | Send | DeleteJob
+Call = Create | DryRunWorker | DeletePod | DeleteService | DeletePolicy | DeleteJob
+"""What the API server is asked for; the rest is said to launchers."""
+Action = Call | Send
 
 
 @dataclass(frozen=True)

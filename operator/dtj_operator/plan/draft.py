@@ -1,22 +1,24 @@
 """A plan in the making: the view it is made from, the status as far as it is decided, the actions collected so far.
 
 Policies take a draft and change it through these few verbs. The status inside is always whole, so a policy reads there
-what the ones before it decided; the stored status stays in the view.
+what the ones before it decided; the stored status stays in the view. Questions are answered by `seen`, about the pods
+of the view, and by `roster`, about who they are to the job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 from dtj_api import names
-from dtj_api.names import Component, Phase, Reason
-from dtj_api.scalars import Duration, Timestamp
+from dtj_api.known_pods import KnownPod
+from dtj_api.names import Reason
+from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
-from dtj_api.status import GivenUp, JobCondition, JobStatus, KnownPod
-from dtj_api.wire import Report
-from dtj_operator.observe.view import JobView, NodeView, PodView
+from dtj_api.status import ConditionStatus, GivenUp, JobCondition, JobStatus
+from dtj_api.wire import Stop
+from dtj_operator.observe.node_loss import Finding
+from dtj_operator.observe.view import JobView, PodView
 
 from .actions import (
     Action,
@@ -32,8 +34,11 @@ from .actions import (
     SendSave,
     SendStop,
 )
-from .ends import End, away, end_of, ended, patience, silent_since
+from .roster import Roster
+from .seen import Seen
 
+LOOK_AGAIN = 2.0
+"""Seconds after which a pod that was told to leave is told once more."""
 _SENDS = (SendMeet, SendRelease, SendSave, SendStop)
 
 
@@ -44,20 +49,18 @@ class Draft:
         self.view = view
         self.spec = spec
         self.status: JobStatus = view.status
+        self.seen = Seen(view, spec.failure_policy.node_loss.tolerate)
+        self.roster = Roster(view.name, spec, self.seen, view.status)
         self.events: list[Event] = []
-        self.fatal: tuple[Reason, str] | None = None
-        """Something was seen after which no restart helps."""
         self.trouble: tuple[Reason, str] | None = None
         """What this reconcile counted last."""
+        self.replaced: dict[str, str] = {}
+        """Pods that this reconcile replaces though they live, and why."""
         self.quiet = False
         """What is decided is out of date in a moment and not worth a write."""
+        self.wake_at: float | None = None
+        """When to look again."""
         self._actions: list[Action] = []
-        self._wake: float | None = None
-        self._workers: Mapping[int, PodView] | None = None
-        self.nodes: Mapping[str, NodeView] = {node.name: node for node in view.nodes}
-        self._by_uid: Mapping[str, PodView] = {pod.uid: pod for pod in view.pods}
-
-    # --- what the view says ---------------------------------------------------------------------------------------
 
     @property
     def now(self) -> float:
@@ -65,111 +68,15 @@ class Draft:
         return self.view.now
 
     @property
-    def size(self) -> int:
-        """Workers that should train."""
-        return self.spec.workers.replicas
-
-    @cached_property
-    def wanted(self) -> tuple[int, ...]:
-        """Indices of the pods that the spec asks for, spares included: who is one is a role, no number."""
-        return tuple(range(self.size + self.spec.workers.spares))
-
-    @property
-    def missing(self) -> int:
-        """Workers that should train and are no members."""
-        return max(0, self.size - len(self.status.members))
-
-    def pod(self, uid: str) -> PodView | None:
-        """The pod with this uid, if its object is still there."""
-        return self._by_uid.get(uid)
-
-    @property
-    def workers(self) -> Mapping[int, PodView]:
-        """Worker pods of this stretch, by index, whatever their state."""
-        if self._workers is None:
-            self._workers = self._find_workers()
-        return self._workers
-
-    def _find_workers(self) -> Mapping[int, PodView]:
-        return {
-            pod.index: pod
-            for pod in self.view.pods
-            if pod.component == Component.WORKER
-            and pod.name == names.worker_name(self.view.name, pod.index)
-            and not self.left_over(pod)
-        }
-
-    @property
-    def store(self) -> PodView | None:
-        """The store pod of this stretch, whatever its state."""
-        stores = (pod for pod in self.view.pods if pod.component == Component.STORE and not self.left_over(pod))
-        return next(stores, None)
-
-    def left_over(self, pod: PodView) -> bool:
-        """Made before the last suspension: it only waits to go."""
-        return pod.incarnation < self.status.oldest_incarnation
-
-    def alive(self, pod: PodView) -> bool:
-        """It runs or may still run, and nothing says that it is lost."""
-        return (
-            not self.left_over(pod)
-            and not ended(pod)
-            and pod.uid not in self.status.counted_pods
-            and self.end_of(pod) is None
-        )
-
-    @property
-    def tolerate(self) -> Duration:
-        """How long a node may be away before its pods count as lost."""
-        return self.spec.failure_policy.node_loss.tolerate
-
-    def end_of(self, pod: PodView) -> End | None:
-        """Why the pod is lost, or None: it lives, is starting, or ended well."""
-        return end_of(pod, self.nodes, self.now, self.tolerate, self.view.unanswered.get(pod.uid))
-
-    def silent_until(self, pod: PodView) -> float | None:
-        """When a running pod that answers nobody is given up, or None: it was heard of last."""
-        silent = silent_since(pod, self.nodes, self.view.unanswered.get(pod.uid))
-        return None if silent is None else silent + patience(self.tolerate)
-
-    def reachable(self, index: int) -> bool:
-        """The worker's pod is alive, stays, and has an address."""
-        pod = self.workers.get(index)
-        return pod is not None and self.alive(pod) and pod.deletion_at is None and bool(pod.ip)
-
-    def report(self, index: int) -> Report | None:
-        """The latest report of the worker's present pod."""
-        pod = self.workers.get(index)
-        reported = self.view.reports.get(pod.uid) if pod is not None else None
-        return reported.report if reported is not None else None
-
-    def reports(self) -> dict[int, Report]:
-        """Reports of members that are in the current incarnation, by index."""
-        found = {index: self.report(index) for index in self.status.members}
-        return {
-            index: report
-            for index, report in found.items()
-            if report is not None and report.incarnation == self.status.incarnation
-        }
-
-    @property
-    def met(self) -> bool:
-        """The members of this incarnation have been told where to meet."""
-        return bool(self.status.store.address)
-
-    @property
-    def active_seconds(self) -> float:
-        """Time on the deadline's clock."""
-        stretch = 0.0 if self.status.resumed_at is None else max(0.0, self.now - self.status.resumed_at)
-        return self.status.active_seconds + stretch
-
-    # --- what is decided ------------------------------------------------------------------------------------------
+    def actions(self) -> tuple[Action, ...]:
+        """What is deleted first (it frees names and room), then what is created, then what is sent."""
+        return tuple(sorted(self._actions, key=_order))
 
     def set(self, **changes: Any) -> None:
         """Change fields of the status."""
         self.status = self.status.model_copy(update=changes)
-        if "oldest_incarnation" in changes:
-            self._workers = None
+        if not Roster.READS.isdisjoint(changes):
+            self.roster = Roster(self.view.name, self.spec, self.seen, self.status)
 
     def act(self, action: Action) -> None:
         """Do this once the status is written."""
@@ -179,13 +86,18 @@ class Draft:
         """Emit an event in the end."""
         self.events.append(Event(type_, reason.value, message))
 
+    def warn(self, reason: Reason, message: str) -> None:
+        """Tell of what interrupts the training, or makes it slower, and let the conditions speak of it."""
+        self.trouble = (reason, message)
+        self.tell("Warning", reason, message)
+
     def wake(self, at: float) -> None:
         """Look again at this moment, or earlier."""
-        self._wake = at if self._wake is None else min(self._wake, at)
+        self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
-    def condition(self, kind: names.Condition, status: bool, reason: Reason, message: str) -> None:
-        """Set one condition; its transition time moves only when its status does."""
-        value = "True" if status else "False"
+    def condition(self, kind: names.Condition, status: bool | None, reason: Reason, message: str) -> None:
+        """Set one condition; its transition time moves only when its status does. None: Unknown."""
+        value: ConditionStatus = "Unknown" if status is None else "True" if status else "False"
         old = self.status.condition(kind)
         moved = old is None or old.status != value
         new = JobCondition(
@@ -199,27 +111,42 @@ class Draft:
         others = tuple(each for each in self.status.conditions if each.type != kind)
         self.set(conditions=tuple(sorted((*others, new), key=lambda each: each.type)))
 
+    def clear(self, kind: names.Condition, reason: Reason, message: str) -> None:
+        """Say that a condition holds no more, where it was said to hold."""
+        if self.status.is_true(kind):
+            self.condition(kind, False, reason, message)
+
     def delete(self, pod: PodView, why: str, *, force: bool = False) -> None:
         """Delete a pod: with its own grace, unless somebody does so already; by force where nobody there can answer.
+
+        Of one that finalizers alone keep there is nothing more to ask.
 
         Args:
             force: nothing of it is worth a wait.
         """
-        given_up = self.silent_until(pod)
-        node = self.nodes.get(pod.node)
+        if pod.held_by:
+            return
+        given_up, node = self.seen.silent_until(pod), self.seen.node_of(pod)
+        lost = node.finding is Finding.LOST
         # Its kubelet had the pod's whole grace and as long again as a node may be silent.
-        bound = None if pod.deletion_at is None else pod.deletion_at + self.tolerate
-        silent = given_up is not None and self.now >= given_up
-        if force or silent or (node is not None and away(node, self.now) >= self.tolerate):
-            self.act(DeletePod(pod.name, pod.uid, why, 0))
+        bound = None if pod.deletion_at is None else pod.deletion_at + self.seen.tolerate
+        if force or lost or (given_up is not None and self.now >= given_up):
+            self.act(DeletePod(pod.name, pod.uid, why, 0, with_node=lost))
         elif bound is None:
             self.act(DeletePod(pod.name, pod.uid, why))
-        elif self.now >= bound:
+        elif self.now >= bound and node.finding is not Finding.BRAKED:
             self.act(DeletePod(pod.name, pod.uid, f"{why}; it has not gone by itself", 0))
         else:
-            self.wake(bound)
-            if node is not None and not node.ready and node.not_ready_since is not None:
-                self.wake(node.not_ready_since + self.tolerate)
+            self.wake(max(bound, self.now + LOOK_AGAIN))
+            if node.away:
+                self._tell_to_leave(pod)
+
+    def _tell_to_leave(self, pod: PodView) -> None:
+        """A kubelet that is not heard of tells nobody to leave; the launcher, as long as it answers, can be told."""
+        said = self.seen.row(pod).report
+        if said is not None and pod.running_since is not None and pod.uid not in self.view.unanswered:
+            self.act(SendStop(pod.name, pod.uid, pod.ip, Stop(said.incarnation, save=True)))
+            self.wake(self.now + LOOK_AGAIN)
 
     def count_on(self, pods: Mapping[int, KnownPod]) -> None:
         """Count on these worker pods and no others from now on."""
@@ -227,25 +154,32 @@ class Draft:
 
     def use_up(self, uids: Iterable[str]) -> None:
         """Remember that the ends of these pods are dealt with, for as long as their objects are there."""
-        used = {uid: None for uid in (*self.status.counted_pods, *uids) if uid in self._by_uid}
-        self.set(counted_pods=tuple(used))
+        used = {uid: None for uid in (*self.status.counted_pods, *uids) if uid in self.seen.by_uid}
+        if (left := tuple(used)) != self.status.counted_pods:
+            self.set(counted_pods=left)
 
-    def give_up(self, pod: PodView) -> None:
+    def replace(self, pod: PodView, why: str) -> None:
         """Replace a worker pod that lives; its end is dealt with."""
+        self.replaced[pod.uid] = why
         self.count_on({known.index: known for known in self.status.pods if known.uid != pod.uid})
         self.use_up([pod.uid])
 
-    def fail_later(self, reason: Reason, message: str) -> None:
-        """Have the next verdict end the job: this reconcile's is passed."""
-        self.set(given_up=GivenUp(reason=reason.value, message=message[:4096]))
-        self.wake(self.now)
+    def give_up(self, reason: Reason, message: str, *, plainly: bool = False) -> None:
+        """Have the next verdict end the job: something was seen after which no restart helps.
+
+        It is written down, so that a job that is suspended meanwhile fails when it resumes.
+
+        Args:
+            plainly: a program said so itself, which is more than what is concluded from a row of failures.
+        """
+        if plainly or self.status.given_up is None:
+            self.set(given_up=GivenUp(reason=reason.value, message=message[:4096]))
 
     def let_go(self) -> None:
-        """Count no more on workers that are neither wanted nor members: their ends are nobody's loss."""
-        stay = {*self.wanted, *self.status.members}
-        gone = [known.uid for known in self.status.pods if known.index not in stay]
+        """Count no more on workers that are not needed."""
+        gone = [known.uid for known in self.status.pods if not self.roster.is_needed(known.index)]
         if gone:
-            self.count_on({known.index: known for known in self.status.pods if known.index in stay})
+            self.count_on({known.index: known for known in self.status.pods if self.roster.is_needed(known.index)})
             self.use_up(gone)
 
     def begin_incarnation(self, members: tuple[int, ...], min_members: int | None = None) -> None:
@@ -273,35 +207,6 @@ class Draft:
             save=None,
             store=self.status.store.model_copy(update={"address": ""}),
         )
-
-    def next_members(self) -> tuple[int, ...]:
-        """Who meets next: members that are there, then those that stand ready, then members that are waited for."""
-        members = [index for index in self.wanted if index in self.status.members]
-        there = [index for index in members if self.reachable(index)]
-        ready = [index for index in self.wanted if index not in members and self.joinable(index)]
-        awaited = [index for index in members if index not in there]
-        return tuple(sorted([*there, *ready, *awaited][: self.size])) or self.wanted[: self.size]
-
-    def joinable(self, index: int) -> bool:
-        """The worker's pod is up and its launcher answers."""
-        return self.reachable(index) and self.report(index) is not None
-
-    # --- the whole --------------------------------------------------------------------------------------------------
-
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        """What is deleted first (it frees names and room), then what is created, then what is sent."""
-        return tuple(sorted(self._actions, key=_order))
-
-    @property
-    def wake_at(self) -> float | None:
-        """When to look again."""
-        return self._wake
-
-    @property
-    def phase(self) -> Phase:
-        """The phase as stored or decided so far."""
-        return self.status.phase
 
 
 def _order(action: Action) -> int:

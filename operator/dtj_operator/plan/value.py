@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from dtj_api.names import Reason
 from dtj_api.status import JobStatus
 
 from .actions import Action, Event
 
 
+class Verdict(NamedTuple):
+    """Why a job fails."""
+
+    reason: Reason
+    message: str
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The order is the contract: write the status; only if that succeeded, act (`eager` apart); only then tell.
+    """The order is the contract: write the status; only if that succeeded, act; only then tell.
 
     A plan counts an end and destroys its evidence at once, which is safe in this order alone: when the write is refused
     (409) nothing is done, and the next view counts again from what is stored.
@@ -23,9 +32,6 @@ class Plan:
     """It differs from the stored one in something that is due."""
     urgent: bool = False
     """More than progress and figures differ: the write must not wait for a share of the progress writes."""
-    eager: bool = False
-    """The actions need not wait for the write: the job starts for the first time, so nothing of it was ever counted,
-    told or made that they could destroy, and a start that is cut off is taken up where it was."""
     actions: tuple[Action, ...] = ()
     """In order: what is deleted, then what is created, then what is sent."""
     events: tuple[Event, ...] = ()

@@ -19,19 +19,21 @@ from dtj_operator.plan.actions import (
 )
 
 from .children import claim, key, policy, service
+from .launcher import VOLUME as BROUGHT
 from .parts import Manifest
 from .site import Site
 from .store import store
 from .worker import worker
 
-__all__ = ["Manifest", "Site", "manifest"]
+__all__ = ["BROUGHT", "Manifest", "Site", "manifest"]
 
 
 def manifest(view: JobView, action: Create | DryRunWorker, site: Site) -> Manifest:
     """The object that an action creates.
 
     Raises:
-        ValueError: the job's spec cannot be read, or has nothing to make it from.
+        ValueError: the job's spec cannot be read, has nothing to make it from, or a template that nothing can be added
+            to (`ManifestError`).
     """
     match action:
         case CreateWorker(index=index, incarnation=incarnation, avoid=avoid):

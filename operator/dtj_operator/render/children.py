@@ -6,6 +6,7 @@ from copy import deepcopy
 
 from dtj_api import names
 from dtj_api.names import Label
+from dtj_api.peer import namespace_of
 from dtj_operator.observe.view import JobView
 
 from .parts import Manifest, metadata, spec_of, worker_selector
@@ -28,7 +29,8 @@ def service(view: JobView) -> Manifest:
 
 
 def policy(view: JobView, site: Site) -> Manifest:
-    """Who may connect to the job's pods: themselves, the operator, and to the metrics whom the spec names.
+    """Who may connect to the job's pods: themselves, the operator, and to the metrics whom the spec names
+    and the installation knows.
 
     The store authenticates nobody, and who connects to it can run code in the job: hence a policy, not an extra.
     """
@@ -39,7 +41,8 @@ def policy(view: JobView, site: Site) -> Manifest:
         namespace = {"matchLabels": {"kubernetes.io/metadata.name": site.operator_namespace}}
         from_operator["from"] = [{"namespaceSelector": namespace}]
     ingress: list[Manifest] = [{"from": [{"podSelector": of_job}]}, from_operator]
-    if peers := spec_of(view).metrics.from_:
+    known = view.operator.metrics_from
+    if peers := [each for each in spec_of(view).metrics.from_ if namespace_of(each, view.namespace) in known]:
         ports = [{"protocol": "TCP", "port": names.METRICS_PORT}]
         ingress.append({"ports": ports, "from": deepcopy(peers)})
     return {

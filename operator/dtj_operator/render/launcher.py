@@ -6,9 +6,10 @@ A foreign image needs Python and torch, and nothing of ours.
 from __future__ import annotations
 
 from dtj_api import names
+from dtj_api.template import is_own_image
 
 from .parts import Manifest
-from .pod import OWN_USER, is_own_image
+from .pod import OWN_USER
 from .site import Site
 
 VOLUME = "dtj-launcher"
@@ -26,7 +27,7 @@ def is_brought(container: Manifest, site: Site) -> bool:
     return bool(site.launcher_image) and not is_own_image(container.get("image") or "")
 
 
-def bring(pod: Manifest, container: Manifest, site: Site) -> None:
+def bring(pod: Manifest, container: Manifest, site: Site, needs: Manifest) -> None:
     """Add the init container, before the user's own, and the folder that it fills, if the image is foreign."""
     if not is_brought(container, site):
         return
@@ -36,7 +37,7 @@ def bring(pod: Manifest, container: Manifest, site: Site) -> None:
         "image": site.launcher_image,
         "imagePullPolicy": site.launcher_pull_policy,
         "command": ["dtj-operator", "copy-launcher", names.LAUNCHER_MOUNT],
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "resources": needs,
         "securityContext": {
             "runAsUser": OWN_USER,
             "runAsNonRoot": True,

@@ -6,10 +6,13 @@ The controller's owner reference is how children are found and how they go; labe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from dtj_api import names
+from dtj_api.base import ManifestError
 from dtj_api.names import Component, Label
+from dtj_api.shape import misshapen
 from dtj_api.spec import JobSpec
 from dtj_operator.observe.view import JobView
 
@@ -25,6 +28,17 @@ def spec_of(view: JobView) -> JobSpec:
     if view.spec is None:
         raise ValueError(f"spec of {view.namespace}/{view.name} cannot be read: {view.spec_error}")
     return view.spec
+
+
+def template_of(spec: JobSpec) -> Manifest:
+    """The pod template, to be changed at will: a copy.
+
+    Raises:
+        ManifestError: nothing can be added to it.
+    """
+    if (wrong := misshapen(spec.workers.template)) is not None:
+        raise ManifestError(wrong)
+    return deepcopy(spec.workers.template)
 
 
 def metadata(view: JobView, name: str, labels: Mapping[str, str] | None = None, *, owned: bool = True) -> Manifest:

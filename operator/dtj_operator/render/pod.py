@@ -1,23 +1,15 @@
-"""Rules for pods of either kind: where they may run, as whom, and how soon they give up a node."""
+"""Rules for pods of either kind: where they may run, as whom, and that the operator alone gives up a node."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from .parts import Manifest
 
-OWN_IMAGE = "dtj-trainer"
-"""Name of the trainer's image. It runs as user 1000, so it can be held to the restricted profile."""
 OWN_USER = 1000
+"""The user of both our images, so that they can be held to the restricted profile."""
 _AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
-
-def is_own_image(image: str) -> bool:
-    """Whether an image is the trainer's, whatever registry and tag it comes with."""
-    return re.sub(r"[:@].*$", "", image.rsplit("/", 1)[-1]) == OWN_IMAGE
 
 
 def restrict(pod: Manifest, container: Manifest) -> None:
@@ -49,17 +41,19 @@ def avoid_nodes(affinity: Manifest | None, nodes: Sequence[str]) -> Manifest | N
     return {**out, "nodeAffinity": by_node}
 
 
-def tolerations(given: list[Any], seconds: float) -> list[Any]:
-    """The given ones, and short ones for nodes that are away, unless something is said about those.
+def tolerations(given: list[Any]) -> list[Any]:
+    """The given ones, and endless ones for nodes that are away, unless something is said about those.
+
+    Kubernetes deletes a pod by one witness, the node's kubelet, after 300 s where nothing is said. Its launcher may
+    answer and train on: the operator asks both, and deletes what is lost by force.
 
     Args:
         given: the template's.
-        seconds: how long a pod stays bound to a node that is not ready or unreachable; Kubernetes' own default is 300.
     """
-    said = {each.get("key") for each in given if each.get("effect") in (None, "", "NoExecute")}
-    short = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": math.ceil(seconds)}
+    said = [each.get("key") for each in given if each.get("effect") in (None, "", "NoExecute")]
+    endless = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute"}
         for key in _AWAY
         if key not in said and None not in said
     ]
-    return [*given, *short]
+    return [*given, *endless]

@@ -7,46 +7,48 @@ never touched: the template is copied first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 from dtj_api import names
 from dtj_api.names import Component
 from dtj_api.scalars import quantity_bytes
 from dtj_api.spec import JobSpec
-from dtj_api.template import grace_seconds, trainer_container
+from dtj_api.template import grace_seconds, is_own_image, trainer_container
 from dtj_operator.observe.view import JobView
 
 from .environment import environment
+from .key_mount import mount_key
 from .launcher import bring, entry
-from .parts import Manifest, metadata, pod_labels, spec_of
-from .pod import avoid_nodes, is_own_image, restrict, tolerations
+from .own import LAUNCHER, resources, writable_tmp
+from .parts import Manifest, metadata, pod_labels, spec_of, template_of
+from .pod import avoid_nodes, restrict, tolerations
 from .site import Site
 
 LAUNCH = "dtj_trainer.launch"
 BUILT_IN = ("python", "-m", "dtj_trainer.train")
-VOLUME, KEY, SHARED_MEMORY = "dtj-volume", "dtj-key", "dtj-shm"
+VOLUME, SHARED_MEMORY = "dtj-volume", "dtj-shm"
 
 
 def worker(view: JobView, index: int, incarnation: int, site: Site, avoid: Sequence[str] = ()) -> Manifest:
     """The pod of one index, on another node than those to avoid where that can be."""
     spec = spec_of(view)
-    template = deepcopy(spec.workers.template)
+    template = template_of(spec)
     name = names.worker_name(view.name, index)
     pod: Manifest = template["spec"]
     container = trainer_container(template)
     _launch(container, spec, site)
-    container["env"] = [*container.get("env", []), *environment(view, spec, index)]
+    container["env"] = [*(container.get("env") or ()), *environment(view, spec, index)]
     _volumes(view, spec, pod, container)
-    bring(pod, container, site)
+    writable_tmp(pod, container)
+    bring(pod, container, site, resources(LAUNCHER, spec.launcher.resources, container))
     _serve(container)
-    if is_own_image(container.get("image", "")):
+    if is_own_image(container.get("image") or ""):
         restrict(pod, container)
     pod.update(
         restartPolicy="Never",
         hostname=name,
         subdomain=names.service_name(view.name),
         terminationGracePeriodSeconds=grace_seconds(template),
-        tolerations=tolerations(pod.get("tolerations") or [], spec.failure_policy.node_loss.tolerate),
+        tolerations=tolerations(pod.get("tolerations") or []),
     )
     if affinity := avoid_nodes(pod.get("affinity"), avoid):
         pod["affinity"] = affinity
@@ -77,14 +79,15 @@ def _launch(container: Manifest, spec: JobSpec, site: Site) -> None:
 
 
 def _volumes(view: JobView, spec: JobSpec, pod: Manifest, container: Manifest) -> None:
-    volumes: list[Manifest] = [{"name": KEY, "secret": {"secretName": names.key_name(view.name)}}]
-    mounts: list[Manifest] = [{"name": KEY, "mountPath": names.KEY_MOUNT, "readOnly": True}]
+    mount_key(view, pod, container)
+    volumes: list[Manifest] = []
+    mounts: list[Manifest] = []
     if spec.checkpoint is not None:
         claim = spec.checkpoint.volume.claim_name or names.claim_name(view.name)
         volumes.append({"name": VOLUME, "persistentVolumeClaim": {"claimName": claim}})
         mounts.append({"name": VOLUME, "mountPath": names.VOLUME_MOUNT})
     given = container.get("volumeMounts") or []
-    if all(each.get("mountPath", "").rstrip("/") != "/dev/shm" for each in given):
+    if all((each.get("mountPath") or "").rstrip("/") != "/dev/shm" for each in given):
         volumes.append({"name": SHARED_MEMORY, "emptyDir": _memory(spec, container)})
         mounts.append({"name": SHARED_MEMORY, "mountPath": "/dev/shm"})
     pod["volumes"] = [*(pod.get("volumes") or []), *volumes]
@@ -105,9 +108,9 @@ def _memory(spec: JobSpec, container: Manifest) -> Manifest:
 
 def _serve(container: Manifest) -> None:
     given = container.get("ports") or []
-    taken = {each.get("containerPort") for each in given} | {each.get("name") for each in given}
+    taken = [value for each in given for value in (each.get("containerPort"), each.get("name"))]
     ours = (("dtj-metrics", names.METRICS_PORT), ("dtj-control", names.CONTROL_PORT))
-    ports = [{"name": name, "containerPort": port} for name, port in ours if not {name, port} & taken]
+    ports = [{"name": name, "containerPort": port} for name, port in ours if name not in taken and port not in taken]
     container["ports"] = [*given, *ports]
     container.setdefault(
         "readinessProbe",

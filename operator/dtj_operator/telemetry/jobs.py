@@ -1,4 +1,4 @@
-"""The jobs' metrics, read from the watches at the moment of the scrape.
+"""The jobs' metrics, as the watches have them at the moment of the scrape.
 
 No series is kept anywhere: a deleted job's are gone with it, and counters begin where the status left them when the
 operator starts anew.
@@ -12,7 +12,8 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dtj_api.names import RECOVERY_BUCKETS, Condition, JobMetric, Phase
+from dtj_api.metrics import JobMetric, OperatorMetric
+from dtj_api.names import RECOVERY_BUCKETS, Condition, Phase
 from dtj_api.status import RecoveryTotals
 from dtj_operator.observe.records import JobRecord
 
@@ -20,17 +21,29 @@ _LABELS = ("namespace", "job")
 
 
 class JobCollector(Collector):
-    """Collects the metrics of all jobs that `jobs` gives."""
+    """Collects the metrics of the jobs of one operator.
 
-    def __init__(self, jobs: Callable[[], Iterable[JobRecord]]) -> None:
+    Args:
+        jobs: those that it acts on.
+        others: how many it leaves to another release.
+    """
+
+    def __init__(self, jobs: Callable[[], Iterable[JobRecord]], others: Callable[[], int]) -> None:
         self._jobs = jobs
+        self._others = others
+        self._seen: tuple[tuple[JobRecord, ...], int] = ((), 0)
+
+    def look(self) -> None:
+        """Take what is now: the next `collect`, which may run in a thread, tells of that."""
+        self._seen = tuple(self._jobs()), self._others()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing to describe ahead of time."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families, each with the series of all jobs."""
+        """All families, each with the series of all jobs at the last `look`."""
+        jobs, count = self._seen
         info = GaugeMetricFamily(JobMetric.INFO, "Always 1; uid as a label.", labels=(*_LABELS, "uid"))
         phase = GaugeMetricFamily(JobMetric.PHASE, "1 for the job's phase, else 0.", labels=(*_LABELS, "phase"))
         workers = GaugeMetricFamily(JobMetric.WORKERS, "Worker pods by state.", labels=(*_LABELS, "state"))
@@ -70,7 +83,7 @@ class JobCollector(Collector):
             "Own step time of a slow rank over the median of the others'; no series while none is slow.",
             labels=(*_LABELS, "rank", "node"),
         )
-        for job in self._jobs():
+        for job in jobs:
             where, status = (job.namespace, job.name), job.status
             info.add_metric((*where, job.uid), 1)
             for each in Phase:
@@ -90,7 +103,21 @@ class JobCollector(Collector):
             for metric, value in _figures(job).items():
                 if value is not None:
                     figures[metric].add_metric(where, value)
-        yield from (info, phase, workers, incarnation, restarts, recovery, phases, redone, straggler, *figures.values())
+        others = GaugeMetricFamily(OperatorMetric.JOBS_OF_OTHERS, "Jobs that another release acts on.")
+        others.add_metric((), count)
+        yield from (
+            others,
+            info,
+            phase,
+            workers,
+            incarnation,
+            restarts,
+            recovery,
+            phases,
+            redone,
+            straggler,
+            *figures.values(),
+        )
 
 
 def _buckets(recovered: RecoveryTotals) -> list[tuple[str, float]]:

@@ -34,7 +34,6 @@ def plan_as_data(plan: Plan) -> dict[str, Any]:
         "status": plan.status.dump(),
         "write": plan.write,
         "urgent": plan.urgent,
-        "eager": plan.eager,
         "actions": [plain(action) for action in plan.actions],
         "events": [asdict(event) for event in plan.events],
         "requeue_after": plan.requeue_after,

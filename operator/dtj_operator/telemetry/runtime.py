@@ -14,6 +14,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from dtj_api import names
+from dtj_api.metrics import OperatorMetric
 
 CONTROLLER = names.SINGULAR
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -23,7 +24,7 @@ class RuntimeMetrics:
     """Counts what the operator does. Its methods are the observers of queue, client and watches."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        metric = names.OperatorMetric
+        metric = OperatorMetric
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         results = Counter(metric.RECONCILE, "Reconciles by result.", ["controller", "result"], registry=registry)
@@ -41,7 +42,7 @@ class RuntimeMetrics:
         )
         self._leading = Gauge(metric.LEADING, "1 while this process leads.", ["name"], registry=registry)
         self._restarts = Counter(
-            metric.WATCH_RESTARTS, "Watches begun anew, by reason.", ["kind", "reason"], registry=registry
+            metric.WATCH_RESTARTS, "Watches begun anew.", ["kind", "reason", "source"], registry=registry
         )
         self._events = Counter(metric.WATCH_EVENTS, "Events that the watches brought.", ["kind"], registry=registry)
         self._lag = Histogram(
@@ -82,9 +83,9 @@ class RuntimeMetrics:
         """A watch brought something."""
         self._events.labels(kind).inc()
 
-    def restarted(self, kind: str, reason: str) -> None:
-        """A watch is begun anew."""
-        self._restarts.labels(kind, reason).inc()
+    def restarted(self, kind: str, reason: str, source: str = "reflector") -> None:
+        """A watch is begun anew: one of our own, or kopf's."""
+        self._restarts.labels(kind, reason, source).inc()
 
     def lag(self, seconds: float) -> None:
         """A timer ran so much too late."""
@@ -95,7 +96,7 @@ class QueueMetrics:
     """`QueueObserver` for the one work queue."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        metric = names.OperatorMetric
+        metric = OperatorMetric
         labels = {"name": CONTROLLER, "controller": CONTROLLER}
 
         def counter(name: str, text: str) -> Counter:

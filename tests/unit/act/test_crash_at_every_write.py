@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fake_kube import Call, Crash, Fault
+from api_faults import Call, Crash, Fault
 from operator_lives import NAME, Life, Story
 
 from dtj_api import names
 from dtj_operator.kube import errors
 from dtj_operator.kube.resources import EVENTS, JOBS, NETWORK_POLICIES, PODS, SECRETS, SERVICES
-from dtj_operator.observe.reflector import controller_of
+from dtj_operator.observe.indexer import controller_of
 
 
 async def tell(story: Story, dies=lambda n, call: "") -> int:

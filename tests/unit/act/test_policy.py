@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_kube import FakeKube, Fault
+from api_faults import Fault
+from fake_kube import FakeKube
 from operator_process import a_job
 
 from dtj_api import names
@@ -28,15 +29,15 @@ class Cluster:
 
     def __init__(self) -> None:
         self.kube, self.woken = FakeKube(), asyncio.Event()
-        self.world = World(self.kube, namespace=None, wake=lambda key: self.woken.set())
+        self.world = World(self.kube, namespaces=(), wake=lambda key: self.woken.set())
         job = a_job("ner", 1)
         job["metadata"]["namespace"] = "default"
         uid = self.kube.put(JOBS, job)["metadata"]["uid"]
         owner = {"uid": uid, "controller": True, "kind": names.KIND, "name": "ner", "apiVersion": names.API_VERSION}
-        labels = {str(names.Label.MANAGED_BY): names.MANAGED_BY}
+        labels = {str(names.Label.JOB_UID): uid}
         metadata = {"name": NAME, "namespace": "default", "labels": labels, "ownerReferences": [owner]}
         self.uid = self.kube.put(NETWORK_POLICIES, {"metadata": metadata, "spec": {}})["metadata"]["uid"]
-        nothing: Any = SimpleNamespace(tell=lambda *_: None)
+        nothing: Any = SimpleNamespace(tell=lambda *_: None, want=lambda *_: None)
         self.executor = Executor(self.kube, self.world, nothing, nothing, lambda: None, Site())
 
     async def view(self) -> Any:
@@ -45,7 +46,7 @@ class Cluster:
     async def delete(self, uid: str) -> float:
         """Delete the policy of this uid; seconds that the next plan has to wait for the watch."""
         view = await self.view()
-        plan = Plan(view.status, actions=(DeletePolicy(NAME, uid),))
+        plan = Plan(view.status, actions=(DeletePolicy(NAME, uid, "network.policy is Open"),))
         self.woken.clear()
         await self.executor.execute(view, plan, write=False)
         return self.world.expectations.wait(view.uid)
@@ -67,7 +68,7 @@ async def cluster():
 async def test_the_policy_is_seen_deleted_and_seen_to_be_gone(cluster):
     assert (await cluster.view()).children.policy_uid == cluster.uid
     await cluster.delete(cluster.uid)
-    await asyncio.wait_for(cluster.woken.wait(), 10)
+    await asyncio.wait_for(cluster.woken.wait(), 60)
     view = await cluster.view()
     assert (view.children.policy, view.children.policy_uid) == (False, "")
     assert cluster.world.expectations.wait(view.uid) == 0

@@ -41,4 +41,5 @@ def test_a_job_that_wrote_anyway_gives_its_place_up():
     share.ask("a")
     share.ask("b")
     share.forget("b")
+    assert share.ask("c") == 1, "the place of b"
     assert share.ask("b") == 2

@@ -50,6 +50,36 @@ def test_null_is_absent() -> None:
     assert spec.schedule.start_timeout is None
 
 
+def test_nulls_in_the_containers_of_a_template_are_absent() -> None:
+    """As charts render what is left empty; what the schema declares is looked at, the rest goes on to the pod."""
+    empty = dict.fromkeys(["args", "env", "envFrom", "resources", "volumeMounts"])
+    container = {"name": "trainer", "image": "x", **empty}
+    pod = {"nodeSelector": None, "volumes": None, "initContainers": None, "containers": [container]}
+    workers = {"minReplicas": None, "template": {"metadata": {"labels": None}, "spec": pod}}
+    trainer = {"task": "ner", "model": {"path": "m"}, "data": {"train": "a", "dev": "b", "test": "c", "labelMap": None}}
+    spec = read(JobSpec, {"workers": workers, "checkpoint": None, "trainer": trainer}, "spec")
+    assert spec.workers.template == {"metadata": {}, "spec": {"containers": [{"name": "trainer", "image": "x"}]}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        (_spec(suspended=None), "spec.suspended: unknown field; check its spelling and its indentation"),
+        (_spec(workers=None), "spec.workers: required, but missing"),
+    ],
+)
+def test_null_is_no_value_of_a_field_that_is_unknown_or_required(raw: Any, line: str) -> None:
+    with pytest.raises(ManifestError) as raised:
+        read(JobSpec, raw, "spec")
+    assert str(raised.value) == line
+
+
+def test_null_in_a_list_is_refused() -> None:
+    template = {"spec": {"containers": [{"name": "trainer", "image": "x", "command": ["python", None]}]}}
+    with pytest.raises(ManifestError, match=r"command\[1\]"):
+        read(JobSpec, {"workers": {"template": template}}, "spec")
+
+
 def test_template_is_kept_as_it_was_given() -> None:
     template = base()["spec"]["workers"]["template"]
     assert read(JobSpec, base()["spec"], "spec").workers.template == template

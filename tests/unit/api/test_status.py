@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from dtj_api.known_pods import KnownPod
 from dtj_api.names import Condition, Phase
 from dtj_api.scalars import Timestamp
-from dtj_api.status import JobCondition, JobProgress, JobStatus, KnownPod, Restarts, RoundCursor
+from dtj_api.status import JobCondition, JobProgress, JobStatus, Restarts, RoundCursor
 
 
 def _condition(kind: str, status: str) -> JobCondition:

@@ -3,83 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any, cast
 
 import kopf
-import pytest
-from fake_apiserver import FakeApiServer
-from operator_process import OperatorProcess, a_job, until
+from fake_apiserver import pods_are_there, put_job
+from operator_process import OperatorProcess, until
 
 from dtj_api import names
 from dtj_operator import kopf_watch
-from dtj_operator.kube.credentials import Credentials
-from dtj_operator.kube.resources import JOBS, LEASES, PODS
+from dtj_operator.kube.resources import LEASES, PODS
 
 
-def credentials() -> Credentials:
-    return Credentials(server="http://127.0.0.1:1", tls=None)
+async def nothing() -> Any:
+    raise AssertionError("not asked")
 
 
-@pytest.fixture
-async def server():
-    server = FakeApiServer()
-    await server.start()
-    yield server
-    await server.close()
-
-
-@pytest.fixture
-def start(server, tmp_path):
-    started = []
-
-    def begin(*args: str) -> OperatorProcess:
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(server.kubeconfig())
-        operator = OperatorProcess(kubeconfig, "default", tmp_path / f"log-{len(started)}", *args)
-        started.append(operator)
-        return operator
-
-    yield begin
-    for operator in started:
-        operator.__exit__()
+def registry(heard=lambda kind, job: None) -> kopf.OperatorRegistry:
+    return kopf_watch.registry(kopf_watch.Handlers(nothing, heard, nothing))
 
 
 async def ended(operator: OperatorProcess) -> int:
     return await asyncio.to_thread(operator.process.wait, 60)
 
 
-def put_job(server: FakeApiServer, name: str, workers: int = 2) -> None:
-    job = a_job(name, workers)
-    job["metadata"]["namespace"] = "default"
-    server.kube.put(JOBS, job)
-
-
-async def pods_are_there(server: FakeApiServer, count: int) -> None:
-    async def there() -> bool:
-        return len(server.kube.all(PODS)) == count
-
-    await until(there)
-
-
 def test_no_index_and_no_worker_limit():
     """Together they never start; an index alone starts in quadratic time and keeps what vanished; a limit throttles."""
-    registry = kopf_watch.registry(credentials(), lambda key: None)
-    assert not registry._indexing.get_all_handlers()
+    assert not registry()._indexing.get_all_handlers()
     assert kopf_watch.settings().queueing.worker_limit is None
 
 
 def test_no_handler_that_writes():
     """Handlers of changes, daemons and timers store annotations and finalizers on what they watch."""
-    registry = kopf_watch.registry(credentials(), lambda key: None)
-    assert not registry._changing.get_all_handlers()
-    assert not registry._spawning.get_all_handlers()
-    assert [str(each.selector.any_name or each.selector.plural) for each in registry._watching.get_all_handlers()] == [
-        names.PLURAL
-    ]
+    chosen = registry()
+    assert not chosen._changing.get_all_handlers()
+    assert not chosen._spawning.get_all_handlers()
+    watched = [str(each.selector.any_name or each.selector.plural) for each in chosen._watching.get_all_handlers()]
+    assert watched == [names.PLURAL]
 
 
 def test_no_peering_no_scanning_no_posting():
@@ -94,13 +58,42 @@ def test_importing_registers_nothing_globally():
     assert not kopf.get_default_registry()._watching.get_all_handlers()
 
 
-async def test_handlers_only_name_the_job_so_their_errors_are_ours():
+async def test_the_handler_only_hands_on_what_it_hears_so_its_errors_are_ours():
     """Errors in `on.event` are swallowed by kopf and never retried."""
-    woken = []
-    registry = kopf_watch.registry(credentials(), woken.append)
-    (handler,) = registry._watching.get_all_handlers()
-    await handler.fn(namespace="ns", name="job", body={}, event={})
-    assert woken == [("ns", "job")]
+    heard = []
+    (handler,) = registry(lambda *change: heard.append(change))._watching.get_all_handlers()
+    await handler.fn(event={"type": "ADDED", "object": {"metadata": {"name": "job"}}})
+    assert heard == [("ADDED", {"metadata": {"name": "job"}})]
+
+
+async def test_the_last_resort_of_kopf_kills_no_process_of_ours():
+    assert kopf_watch.settings().process.ultimate_exiting_timeout is None
+
+
+async def test_its_end_is_waited_for_and_no_longer(monkeypatch):
+    monkeypatch.setattr(kopf_watch, "STOP_SECONDS", 3600.0)
+    runs, ended = threading.Event(), threading.Event()
+
+    async def operator(*, stop_flag: asyncio.Event, **_: Any) -> None:
+        runs.set()
+        await stop_flag.wait()
+        ended.set()
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    ear = kopf_watch.Ear(
+        cast(Any, None),
+        namespaces=(),
+        identity="me",
+        heard=lambda *_: None,
+        figures=dict,
+        restarted=lambda reason: None,
+    )
+    task = asyncio.create_task(ear.run())
+    await asyncio.to_thread(runs.wait, 30)
+    task.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.gather(task, return_exceptions=True)
+    assert ended.is_set()
 
 
 async def test_a_whole_job_costs_no_write_but_our_own(server, start):
@@ -112,24 +105,6 @@ async def test_a_whole_job_costs_no_write_but_our_own(server, start):
     assert {request.method for request in writes} <= {"POST", "PUT"}, "kopf would PATCH"
     assert all(request.headers["User-Agent"] == names.MANAGED_BY for request in writes)
     assert not any("kopfpeerings" in request.path or "namespaces?" in request.path for request in server.requests)
-
-
-async def test_an_error_event_on_kopfs_watch_ends_the_process_with_an_error(server, start):
-    """Crash-only: starting anew is cheap, living on without the watch is not noticed."""
-    operator = start("--no-leader-election")
-    await operator.ready()
-    put_job(server, "ner")
-    await pods_are_there(server, 3)
-
-    async def kopf_watches() -> bool:
-        return any("kopf" in request.headers["User-Agent"] and "watch" in request.query for request in server.requests)
-
-    await until(kopf_watches)
-    server.send_to_watches(
-        {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcdserver: leader changed"}}
-    )
-    assert await ended(operator) == 1
-    assert "kopf ended" in operator.text()
 
 
 async def test_a_sigterm_lets_what_is_in_flight_finish(server, start):
@@ -166,16 +141,6 @@ async def test_a_leader_that_ends_in_order_gives_the_lease_back(server, start):
     operator.process.send_signal(signal.SIGTERM)
     assert await ended(operator) == 0
     assert server.kube.read(LEASES, "dtj-operator")["spec"]["holderIdentity"] == ""
-
-
-async def test_a_leader_that_was_stopped_for_long_ends_at_once(server, start):
-    operator = start()
-    await operator.leads()
-    os.kill(operator.process.pid, signal.SIGSTOP)
-    server.kube.edit(LEASES, "dtj-operator", lambda item: item["spec"].update(holderIdentity="another"))
-    os.kill(operator.process.pid, signal.SIGCONT)
-    assert await ended(operator) == 1
-    assert "leadership lost" in operator.text()
 
 
 def test_the_command_line_needs_no_cluster_to_say_what_is_wrong(tmp_path: Path):

@@ -7,20 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_kube import FakeKube
 from plan_jobs import NAME, NAMESPACE, NOW, a_job
 from prometheus_client import CollectorRegistry
 
 from dtj_operator.act.control import ControlError
 from dtj_operator.act.executor import ActError
 from dtj_operator.act.progress import ProgressShare
-from dtj_operator.app import Operator
-from dtj_operator.config import Config
 from dtj_operator.kube import errors
-from dtj_operator.kube.credentials import Credentials
 from dtj_operator.queue import MAX_DELAY, WorkQueue
 from dtj_operator.reconcile import Reconciler, Unfinished
 from dtj_operator.telemetry.runtime import RuntimeMetrics
+from dtj_operator.work import Work
 
 KEY = (NAMESPACE, NAME)
 
@@ -33,28 +30,31 @@ class Clock:
         return self.now
 
 
-def an_operator(clock: Clock, failure: Exception) -> Operator:
-    registry = CollectorRegistry()
-    credentials = Credentials(server="http://127.0.0.1:1", tls=None)
-    operator = Operator(Config(identity="test"), credentials, FakeKube(), registry, RuntimeMetrics(registry))
-    operator.queue = WorkQueue(clock=clock, jitter=lambda low, high: high)
-
+def work(clock: Clock, failure: Exception) -> Work:
     async def fails(_: Any) -> None:
         raise failure
 
-    operator._reconciler = SimpleNamespace(reconcile=fails)  # type: ignore[assignment]
-    return operator
+    reconciler: Any = SimpleNamespace(reconcile=fails)
+    return Work(
+        WorkQueue(clock=clock, jitter=lambda low, high: high),
+        reconciler,
+        list,
+        RuntimeMetrics(CollectorRegistry()),
+        workers=1,
+        resync_seconds=300,
+    )
 
 
-async def next_look(operator: Operator, clock: Clock) -> float:
+async def next_look(work: Work, clock: Clock) -> float:
     """Seconds from one more failure, after many, to the next reconcile."""
-    operator.queue.add(KEY)
+    queue = work._queue
+    queue.add(KEY)
     for _ in range(20):
         clock.now += MAX_DELAY
-        await operator._reconcile(await operator.queue.get())
+        await work.reconcile(await queue.get())
     begun = clock.now
     while True:
-        waiter = asyncio.create_task(operator.queue.get())
+        waiter = asyncio.create_task(queue.get())
         for _ in range(5):
             await asyncio.sleep(0)
         if waiter.done():
@@ -70,18 +70,15 @@ async def next_look(operator: Operator, clock: Clock) -> float:
         (Unfinished("ner-worker-0001 does not answer", 2.0), 2),
         (Unfinished("ner-worker-0001 does not answer", 3600.0), 300),
         (Unfinished("ner-worker-0001 does not answer", None), 300),
-        (errors.Unavailable("GET", "nobody knows what the plan would have been"), 300),
+        (errors.Unavailable("GET", "nobody knows what the plan would have been"), 15),
+        (errors.Forbidden("GET", "it will not pass by itself"), 300),
         (ValueError("a defect"), 300),
     ],
-    ids=["a stop is due", "a deadline far away", "no date", "no plan", "a defect"],
+    ids=["a stop is due", "a deadline far away", "no date", "no plan", "not allowed", "a defect"],
 )
 async def test_a_failing_job_is_looked_at_when_its_plan_says_so_or_when_the_back_off_ends(failure, seconds):
     clock = Clock()
-    operator = an_operator(clock, failure)
-    try:
-        assert await next_look(operator, clock) == seconds
-    finally:
-        await operator._close()
+    assert await next_look(work(clock, failure), clock) == seconds
 
 
 @pytest.mark.parametrize(
@@ -99,7 +96,7 @@ async def test_what_could_not_be_done_says_when_the_plan_wanted_to_look_again(fa
         raise failure
 
     world: Any = SimpleNamespace(view=view, expectations=SimpleNamespace(wait=lambda _: 0.0))
-    executor: Any = SimpleNamespace(execute=execute)
+    executor: Any = SimpleNamespace(execute=execute, compare=lambda each: each)
     with pytest.raises(Unfinished, match=str(failure)) as raised:
         await Reconciler(world, executor, ProgressShare()).reconcile(KEY)
     assert raised.value.requeue_after == 10

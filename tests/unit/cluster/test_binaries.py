@@ -8,13 +8,14 @@ import pathlib
 import re
 
 import pytest
+from programs import program
 
 from dtj_cluster import binaries, cache, control_plane, node
 from dtj_cluster.errors import ClusterError
 
 GO = """\
 #!/bin/sh
-if [ "$1" = version ]; then echo "go version go1.26.1 linux/amd64"; exit; fi
+if [ "$1" = version ]; then echo "go version go1.26.9 linux/amd64"; exit; fi
 echo "$PWD $CGO_ENABLED $GOTOOLCHAIN $*" >> "$CALLS"
 while [ "$1" != -o ]; do shift; done
 echo github.com/some/package
@@ -30,17 +31,16 @@ def machine(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     (tmp_path / "calls").touch()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(binaries, "_SYSTEM_PATH", "")
+    monkeypatch.setattr(binaries, "_SYSTEM_PATH", str(tmp_path / "bin"))
     binaries._go_version.cache_clear()
     yield tmp_path
     binaries._go_version.cache_clear()
 
 
 def stand_in(machine, name, script):
-    program = machine / "bin" / name
-    program.write_text(script)
-    program.chmod(0o755)
-    return program
+    made = machine / "bin" / name
+    program(made, script)
+    return made
 
 
 def calls(machine):
@@ -55,7 +55,7 @@ def sources(machine, monkeypatch):
         (copy / module.name).mkdir(parents=True)
         for file in module.folder.iterdir():
             (copy / module.name / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(binaries, "GO_SOURCES", copy)
+    monkeypatch.setattr("dtj_preflight.machine.GO_SOURCES", copy)
     stand_in(machine, "go", GO)
     return copy
 
@@ -110,7 +110,7 @@ def test_a_changed_module_is_compiled_again(machine, sources, file):
 
 def test_another_compiler_compiles_again(machine, sources):
     before = binaries.ensure("pause")["pause"]
-    stand_in(machine, "go", GO.replace("1.26.1", "1.26.2"))
+    stand_in(machine, "go", GO.replace("1.26.9", "1.26.10"))
     binaries._go_version.cache_clear()
 
     assert binaries.ensure("pause")["pause"] != before
@@ -132,9 +132,9 @@ def test_a_module_without_its_upstream_is_named(sources):
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
-        ("#!/bin/sh\nexit 1\n", "`go version` failed"),
-        ("#!/bin/sh\necho go version go1.21.5 linux/amd64\n", "a newer Go than `go version go1.21.5 linux/amd64`"),
-        ("#!/bin/sh\necho what\n", "a newer Go than `what`"),
+        ("#!/bin/sh\nexit 1\n", "go version` failed"),
+        ("#!/bin/sh\necho go version go1.21.5 linux/amd64\n", "go is `go version go1.21.5 linux/amd64`"),
+        ("#!/bin/sh\necho what\n", "go is `what`"),
     ],
 )
 def test_go_that_is_broken_or_too_old_is_said_before_anything_is_built(machine, sources, script, problem):
@@ -144,14 +144,14 @@ def test_go_that_is_broken_or_too_old_is_said_before_anything_is_built(machine, 
         binaries.ensure("etcd")
 
     assert problem in str(caught.value)
-    assert "Install Go 1.26 or newer" in str(caught.value)
+    assert "Install Go 1.26.4 from" in str(caught.value)
 
 
 def test_a_machine_without_go_is_told_so(machine, sources, monkeypatch):
     (machine / "bin" / "go").unlink()
     monkeypatch.setenv("PATH", str(machine / "bin"))
 
-    with pytest.raises(ClusterError, match="Install Go"):
+    with pytest.raises(ClusterError, match=r"Go 1\.26\.4 or newer is needed, and there is no `go` on PATH"):
         binaries.ensure("etcd")
 
 
@@ -175,12 +175,32 @@ def test_an_unknown_program_is_refused_with_the_known_ones():
     assert "kubelet" in str(caught.value)
 
 
-def test_a_program_on_the_path_is_taken_as_it_is(machine):
+def test_a_program_of_the_system_is_taken_as_it_is(machine):
     own = stand_in(machine, "promtool", "#!/bin/sh\n")
 
     assert binaries.ensure("promtool") == {"promtool": own}
 
 
+def test_a_program_that_happens_to_be_on_the_path_is_none_of_ours(machine, debian, monkeypatch):
+    strangers = machine / "home" / "bin"
+    program(strangers / "promtool", "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", f"{strangers}:{os.environ['PATH']}")
+    stand_in(machine, "apt-get", APT.replace("echo new", f"cp {strangers / 'promtool'} {machine / 'bin'}; echo new"))
+
+    assert binaries.ensure("promtool") == {"promtool": machine / "bin" / "promtool"}
+    assert calls(machine)[-1].endswith("install -y --no-install-recommends prometheus")
+
+
+def test_what_the_user_sets_for_go_is_left_to_go(machine, sources, monkeypatch):
+    monkeypatch.setenv("GOFLAGS", "-modcacherw")
+    stand_in(machine, "go", GO.replace("$GOTOOLCHAIN", "$GOFLAGS"))
+
+    binaries.ensure("etcd")
+
+    assert calls(machine)[0].split()[2] == "-modcacherw"
+
+
+APT = '#!/bin/sh\necho "$DEBIAN_FRONTEND $*" >> "$CALLS"\necho new >> "${0%/*}/dpkg-query.installed"\n'
 DPKG = '#!/bin/sh\nfor last; do :; done\nif grep -qx "$last" "$0.installed"; then printf installed; else exit 1; fi\n'
 
 
@@ -190,7 +210,7 @@ def debian(machine, monkeypatch):
     stand_in(machine, "dpkg-query", DPKG)
     installed = machine / "bin" / "dpkg-query.installed"
     installed.write_text("old\n")
-    stand_in(machine, "apt-get", f'#!/bin/sh\necho "$DEBIAN_FRONTEND $*" >> "$CALLS"\necho new >> {installed}\n')
+    stand_in(machine, "apt-get", APT)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 

@@ -1,11 +1,18 @@
 """Only a cluster's own things are found, however they are called."""
 
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from dtj_cluster import clean, network, preflight
-from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id
+from dtj_cluster import clean, footprint, network
+from dtj_cluster.errors import ClusterError
+from dtj_cluster.identity import ProcessIdentity
+from dtj_cluster.processes import ProcessTable
+from dtj_cluster.procfs import boot_id
 from dtj_cluster.state import Options, Paths, Phase, State
 
 ROOT = Path("/state/dtj/cluster-one")
@@ -105,16 +112,54 @@ def test_orphans_are_cleared_and_clusters_with_a_living_owner_are_not(paths, run
     assert clean.intact(paths, state())
 
 
-CAPABILITIES = [
-    ("000001ffffffffff", []),
-    ("000001ffffffefff", ["CAP_NET_ADMIN"]),
-    ("0000000000000000", ["CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_ADMIN", "CAP_MKNOD"]),
-]
+def test_an_orphan_that_another_process_clears_is_waited_for_and_what_comes_after_it_is_left_alone(paths, running):
+    """As the processes of one test run meet what a killed run left, all at the same moment."""
+    gone = ProcessIdentity(1, 1, "an earlier boot")
+    paths.save(state(owner=gone))
+    with ThreadPoolExecutor(1) as others:
+        with paths.locked():
+            cleared = others.submit(clean.clear_orphans)
+            with pytest.raises(TimeoutError):
+                cleared.result(timeout=0.5)
+            paths.save(state(owner=ProcessIdentity.of(os.getpid())))
+        cleared.result(timeout=60)
+
+    assert clean.intact(paths, state())
 
 
-@pytest.mark.parametrize(("effective", "missing"), CAPABILITIES)
-def test_missing_capabilities_are_named(effective, missing):
-    assert preflight.missing_capabilities(f"Name:\tx\nCapEff:\t{effective}\nCapBnd:\t0\n") == missing
+def test_an_orphan_that_another_process_has_removed_meanwhile_leaves_no_folder(paths, monkeypatch):
+    paths.save(state(owner=ProcessIdentity(1, 1, "an earlier boot")))
+    look = clean._orphaned
+
+    def look_before_another_one_removes_it(one):
+        monkeypatch.setattr(clean, "_orphaned", look)
+        found = look(one)
+        clean.remove_files(one)
+        return found
+
+    monkeypatch.setattr(clean, "_orphaned", look_before_another_one_removes_it)
+
+    clean.clear_orphans()
+
+    assert not paths.root.exists()
+
+
+def test_who_waits_for_a_cluster_that_is_removed_holds_it_alone_then(paths, monkeypatch):
+    """Nobody holds a file that is none any more, beside another one who has made it anew."""
+    waits = threading.Event()
+    sleep = time.sleep
+    monkeypatch.setattr("dtj_cluster.state.time.sleep", lambda seconds: (waits.set(), sleep(seconds)))
+
+    def hold():
+        with paths.locked(patience=60), pytest.raises(ClusterError, match="at work"), Paths.of("one").locked():
+            pass
+
+    with ThreadPoolExecutor(1) as others:
+        with paths.locked():
+            holds = others.submit(hold)
+            assert waits.wait(60)
+            clean.remove_files(paths)
+        holds.result(timeout=60)
 
 
 @pytest.fixture
@@ -124,7 +169,7 @@ def machine(tmp_path, monkeypatch):
     parameter.parent.mkdir(parents=True)
     parameter.write_text("1")
     folder.mkdir()
-    monkeypatch.setattr(preflight, "_SYSCTL", tmp_path / "sys")
+    monkeypatch.setattr(footprint, "_SYSCTL", tmp_path / "sys")
     return parameter, folder
 
 
@@ -163,8 +208,8 @@ def test_the_last_cluster_with_nodes_hands_the_machine_back(paths, machine, boot
 
 def test_a_second_cluster_remembers_the_machine_as_the_first_one_found_it(paths, machine, monkeypatch):
     _, folder = machine
-    monkeypatch.setattr(preflight, "kernel_settings", lambda: {"vm/overcommit_memory": "1"})
-    monkeypatch.setattr(preflight, "missing_folders", list)
+    monkeypatch.setattr(footprint, "kernel_settings", lambda: {"vm/overcommit_memory": "1"})
+    monkeypatch.setattr(footprint, "missing_folders", list)
     monkeypatch.setattr(network, "in_use", list)
     Paths.of("first").save(of_nodes("first", folder))
 

@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import MARK, ProcessIdentity, ProcessTable, argv, marked, start_ticks
+from dtj_cluster.identity import MARK, ProcessIdentity, marked
+from dtj_cluster.processes import ProcessTable, argv
+from dtj_cluster.procfs import start_ticks
 
 WAITS = ["sleep", "600"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessIdentity
+from dtj_cluster.identity import ProcessIdentity
 from dtj_cluster.state import Options, Paths, Phase, State, clusters
 
 

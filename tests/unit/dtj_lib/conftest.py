@@ -3,12 +3,15 @@
 import os
 
 import pytest
+from alone import alone
 from launcher_jobs import nursery, start
+from lineages import incarnation
 
 from dtj.reporting import work
 from dtj.saving import requests
+from dtj.stages import Stages, stages
 
-__all__ = ["nursery", "start"]
+__all__ = ["alone", "incarnation", "nursery", "start"]
 
 
 @pytest.fixture
@@ -17,6 +20,8 @@ def one_rank(monkeypatch):
     for name in list(os.environ):
         if name.startswith("DTJ_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_WORLD_SIZE"):
             monkeypatch.delenv(name)
-    for attribute, value in (("step", 0), ("done", {}), ("restored", {})):
+    for attribute, value in (("step", 0), ("reports", False), ("done", {}), ("restored", {})):
         monkeypatch.setattr(work, attribute, value)
     monkeypatch.setattr(requests, "last_step", 0)
+    for attribute, value in vars(Stages()).items():
+        monkeypatch.setattr(stages, attribute, value)

@@ -12,9 +12,9 @@ import pytest
 
 import dtj
 from dtj import checkpoints, saving
-from dtj.lineage import read_state
+from dtj.entry import read_state
 from dtj.saving import Requests
-from dtj_trainer.launch.errors import describe
+from dtj_trainer.launch.ranks.errors import describe
 
 
 class Job:
@@ -58,7 +58,7 @@ def job(one_rank, monkeypatch, tmp_path):
     mine = Requests()
     for module in (saving, checkpoints):
         monkeypatch.setattr(module, "requests", mine)
-    monkeypatch.setattr(checkpoints._own, "watch_the_end", lambda: None)
+    monkeypatch.setattr(checkpoints._end, "watch", lambda: None)
     told = []
     monkeypatch.setattr(saving.link, "send", lambda message: told.append(message) or True)
     job = Job(tmp_path, told)

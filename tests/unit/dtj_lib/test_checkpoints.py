@@ -6,29 +6,11 @@ import os
 import pathlib
 
 import pytest
+from alone import names, save
 
 import dtj
-from dtj import saving
-from dtj.checkpoints import superseded
 from dtj.reporting import work
-from dtj.saving import Requests
-from dtj_trainer.launch.errors import describe
-
-
-@pytest.fixture
-def alone(one_rank, monkeypatch, tmp_path):
-    """One rank, no launcher, a folder of its own."""
-    monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
-    return tmp_path
-
-
-def save(step, content="x"):
-    with dtj.checkpoint_dir(step) as path:
-        (path / "model").write_text(content)
-
-
-def names(folder):
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+from dtj_trainer.launch.ranks.errors import describe
 
 
 def test_a_checkpoint_is_found_again_with_what_is_in_it(alone):
@@ -104,32 +86,6 @@ def test_a_checkpoint_carries_the_totals_of_the_job(alone, monkeypatch):
     assert work.totals() == {"tokens": 400, "samples": 16}
 
 
-def test_a_save_is_due_at_the_multiples_whatever_was_saved_in_between(alone, monkeypatch):
-    monkeypatch.setenv("DTJ_SAVE_EVERY_STEPS", "5")
-    saved = []
-    for step in range(1, 18):
-        dtj.report(step=step)
-        if dtj.should_save() or step == 7:
-            save(step)
-            saved.append(step)
-    assert saved == [5, 7, 10, 15]
-
-
-def test_a_save_stays_due_until_it_is_made(alone, monkeypatch):
-    monkeypatch.setenv("DTJ_SAVE_EVERY_SECONDS", "0.001")
-    while not dtj.should_save():
-        pass
-    assert dtj.should_save()
-    monkeypatch.setenv("DTJ_SAVE_EVERY_SECONDS", "1000")
-    save(1)
-    assert not dtj.should_save()
-
-
-def test_nothing_is_due_without_an_interval(alone):
-    dtj.report(step=1000)
-    assert not dtj.should_save()
-
-
 def test_several_ranks_need_a_process_group(alone, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match=r"call torch\.distributed\.init_process_group"):
@@ -174,66 +130,6 @@ def test_a_volume_that_fails_rank_0_alone_is_told_by_all_ranks(start):
     files = [job.folder / f"told-{rank}" for rank in range(2)]
     job.wait("what both ranks say", lambda: all(file.exists() and file.read_text() for file in files))
     assert {file.read_text() for file in files} == {f"RestoreError {errno.EIO} False"}
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.is_file() and path.read_text() for path in folder.rglob("*")}
-
-
-@pytest.fixture
-def read_only(alone, monkeypatch):
-    """Whoever would write to the current directory fails, as in a read-only folder; for root modes are no obstacle."""
-    monkeypatch.delenv("DTJ_WORK_DIR")
-    monkeypatch.chdir(alone)
-
-    def refuse(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    with monkeypatch.context() as patch:
-        for function in ("mkdir", "write_text", "write_bytes"):
-            patch.setattr(pathlib.Path, function, refuse)
-        patch.setattr(os, "mkdir", refuse)
-        yield alone
-
-
-def test_without_a_launcher_to_ask_writes_nothing(read_only):
-    assert dtj.latest_checkpoint() is None
-    assert not superseded()
-    assert not dtj.should_save()
-    assert tree(read_only) == {}
-
-
-def test_without_a_launcher_a_script_goes_on_in_the_folder_of_a_job(alone, monkeypatch):
-    """What it reads it leaves alone until it saves; then it is the next one on the chain."""
-    monkeypatch.setenv("DTJ_JOB_UID", "a")
-    for incarnation in ("1", "2"):
-        monkeypatch.setenv("DTJ_INCARNATION", incarnation)
-        dtj.latest_checkpoint()
-        save(10 * int(incarnation))
-    for name in ("DTJ_JOB_UID", "DTJ_INCARNATION"):
-        monkeypatch.delenv(name)
-    before = tree(alone)
-    for _ in range(2):
-        assert dtj.latest_checkpoint().name == "step-20.i2"
-    assert tree(alone) == before
-    save(30)
-    assert json.loads((alone / "lineage/3").read_text()) == {"restored": "step-20.i2"}
-    assert names(alone) == ["LATEST", "step-10.i1", "step-20.i2", "step-30.i3"]
-    after = tree(alone)
-    assert dtj.latest_checkpoint().name == "step-30.i3"
-    assert tree(alone) == after
-
-
-def test_without_a_launcher_a_script_that_asks_for_nothing_saves_beside_what_is_damaged(alone, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv("DTJ_JOB_UID", "a")
-        patch.setenv("DTJ_INCARNATION", "1")
-        dtj.latest_checkpoint()
-        save(3)
-    (alone / "checkpoints/step-3.i1/dtj.json").unlink()
-    save(5)
-    assert json.loads((alone / "lineage/2").read_text()) == {"restored": None}
-    assert dtj.latest_checkpoint().name == "step-5.i2"
 
 
 def test_a_rank_that_cannot_write_fails_the_save_on_all(start):
@@ -281,31 +177,11 @@ def test_the_best_one_stays_until_a_later_one_is_marked(alone, monkeypatch):
     monkeypatch.setenv("DTJ_SAVE_KEEP", "1")
     assert dtj.best_checkpoint() is None
     for step, best in ((1, False), (2, True), (3, False), (4, False)):
-        with dtj.checkpoint_dir(step, best=best):
-            pass
+        save(step, best=best)
     assert names(alone) == ["LATEST", "step-2.i1", "step-4.i1"]
     assert dtj.best_checkpoint().name == "step-2.i1"
-    with dtj.checkpoint_dir(5, best=True):
-        pass
+    save(5, best=True)
     assert names(alone) == ["LATEST", "step-5.i1"]
-
-
-def test_what_is_asked_for_and_fails_is_tried_again_but_not_at_every_step(alone, monkeypatch):
-    clock = [1000.0]
-    monkeypatch.setattr("dtj.saving.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("dtj.saving.link.requests", lambda: ["leave"])
-    monkeypatch.setattr("dtj.saving.requests", Requests())
-    monkeypatch.setattr("dtj.checkpoints.requests", saving.requests)
-    monkeypatch.setenv("DTJ_SAVE_ON_FAILURE", "Continue")
-    tried = []
-    for step in range(1, 13):
-        clock[0] += 1.0
-        dtj.report(step=step)
-        if dtj.should_save():
-            tried.append(step)
-            with dtj.checkpoint_dir(step):
-                raise OSError(28, "No space left on device")
-    assert tried == [1, 6, 11]
 
 
 def test_an_old_one_that_cannot_be_removed_costs_room_alone(alone, monkeypatch, capsys):
@@ -330,3 +206,11 @@ def test_what_the_library_itself_keeps_is_summed_too(alone, monkeypatch):
     path.write_text(path.read_text().replace("800", "900"))
     assert dtj.latest_checkpoint().name == "step-1.i1"
     assert work.totals() == {"samples": 800.0}
+
+
+def test_an_empty_checkpoint_is_refused_on_all_ranks_and_is_the_users_error(alone):
+    save(1)
+    with pytest.raises(RuntimeError, match="step 2: no rank has written anything") as caught, dtj.checkpoint_dir(2):
+        pass
+    assert describe(caught.value)[2] is True
+    assert names(alone) == ["LATEST", "step-1.i1"]

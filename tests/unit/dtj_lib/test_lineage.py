@@ -3,33 +3,14 @@
 import contextlib
 import errno
 import json
-import shutil
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from lineages import name, publish
 
-from dtj.lineage import STATE_FILE, Checkpoint, DamagedError, Lineage, StaleError
-
-
-def publish(lineage: Lineage, step: int, text: str = "") -> Path:
-    path = lineage.path(step)
-    path.mkdir(parents=True, exist_ok=True)
-    (path / STATE_FILE).write_text(json.dumps({"step": step, "text": text}))
-    return path
-
-
-def name(path: Path | None) -> str | None:
-    return path.name if path else None
-
-
-@pytest.fixture
-def incarnation(tmp_path):
-    return lambda number, job="a": Lineage(tmp_path, job, number)
+from dtj.entry import STATE_FILE, Checkpoint, DamagedError
+from dtj.lineage import Lineage, StaleError
 
 
 def test_a_new_job_begins_anew(incarnation, tmp_path):
@@ -169,152 +150,12 @@ def test_whoever_is_first_fixes_the_choice(incarnation, tmp_path):
     assert json.loads((tmp_path / "lineage/2").read_text()) == {"restored": "step-20.i1"}
 
 
-def test_pruning_keeps_the_newest_on_the_chain_and_removes_what_is_off_it(incarnation):
-    one, two = map(incarnation, (1, 2))
-    one.begin()
-    for step in (10, 20, 30):
-        publish(one, step)
-    two.begin()
-    publish(one, 40)
-    publish(two, 50)
-    assert {path.name for path in two.prune(2)} == {"step-10.i1", "step-20.i1", "step-40.i1"}
-    assert {path.name for path in two.prune(1)} == {"step-10.i1", "step-20.i1", "step-30.i1", "step-40.i1"}
-
-
-def test_a_zombie_removes_nothing_of_what_its_successor_stands_on(incarnation):
-    one, two, three = map(incarnation, (1, 2, 3))
-    one.begin()
-    two.begin()
-    publish(two, 40)
-    assert name(three.begin()) == "step-40.i2"
-    for step in (50, 60, 70):
-        publish(two, step)
-    assert two.prune(1) == []
-    assert name(incarnation(3).begin()) == "step-40.i2"
-
-
-def mark(path: Path, best: object) -> None:
-    state = json.loads((path / STATE_FILE).read_text())
-    (path / STATE_FILE).write_text(json.dumps(state | {"best": best}))
-
-
-def test_the_newest_that_is_marked_as_best_is_kept(incarnation):
-    one = incarnation(1)
-    one.begin()
-    for step in (10, 20, 30, 40, 50):
-        publish(one, step)
-    mark(one.path(10), True)
-    mark(one.path(20), True)
-    mark(one.path(30), "yes")
-    assert {path.name for path in one.prune(2)} == {"step-10.i1", "step-30.i1"}
-    assert {path.name for path in one.prune(2, best=2)} == {"step-30.i1"}
-    assert {path.name for path in one.prune(2, best=0)} == {"step-10.i1", "step-20.i1", "step-30.i1"}
-    mark(one.path(50), True)
-    assert {path.name for path in one.prune(2)} == {"step-10.i1", "step-20.i1", "step-30.i1"}
-
-
-def test_the_best_of_an_earlier_incarnation_is_kept_and_that_of_a_zombie_is_not(incarnation):
-    one, two = map(incarnation, (1, 2))
-    one.begin()
-    publish(one, 10)
-    mark(one.path(10), True)
-    publish(one, 20)
-    assert name(two.begin()) == "step-20.i1"
-    publish(one, 30)
-    mark(one.path(30), True)
-    for step in (25, 35):
-        publish(two, step)
-    assert {path.name for path in two.prune(1)} == {"step-20.i1", "step-30.i1", "step-25.i2"}
-    assert {path.name for path in two.prune(1, is_valid=lambda path: path != one.path(10))} == {
-        "step-10.i1",
-        "step-20.i1",
-        "step-30.i1",
-        "step-25.i2",
-    }
-
-
 @pytest.mark.parametrize(
     "text", ["step-1", "step-1.i", "step-x.i1", "step-1.i1.bad", ".draft-1.ab", "LATEST", "xstep-1.i1"]
 )
 def test_other_names_are_no_checkpoints(text):
     assert Checkpoint.parse(text) is None
     assert Checkpoint.parse("step-12.i3") == Checkpoint(3, 12)
-
-
-class History(RuleBasedStateMachine):
-    """Incarnations come and go, old ones keep writing, checkpoints are torn: the newest live one is restored."""
-
-    def __init__(self):
-        super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="dtj-lineage-"))
-        self.current = 0
-        self.live: list[str] = []
-        """Names of what the living have published, oldest first; torn ones are taken out."""
-        self.last: dict[int, int] = {}
-        """The last step that each incarnation has published or restored."""
-
-    def teardown(self):
-        shutil.rmtree(self.root)
-
-    def lineage(self, number: int) -> Lineage:
-        return Lineage(self.root, "job", number)
-
-    @initialize()
-    def first(self):
-        self.new_incarnation(1)
-
-    @rule(skipped=st.integers(1, 3))
-    def new_incarnation(self, skipped):
-        self.current += skipped
-        looked = name(Lineage(self.root, "job", self.current, only_reads=True).find())
-        found = name(self.lineage(self.current).begin())
-        assert looked == found
-        assert found == (self.live[-1] if self.live else None)
-        step = Checkpoint.parse(found).step if found else 0
-        self.last[self.current] = step
-
-    @rule()
-    def restart_in_place(self):
-        found = name(self.lineage(self.current).begin())
-        assert found == (self.live[-1] if self.live else None)
-        assert name(self.lineage(self.current).find()) == found
-        self.last[self.current] = Checkpoint.parse(found).step if found else 0
-
-    @rule(steps=st.integers(1, 30), keep=st.integers(1, 3))
-    def save(self, steps, keep):
-        lineage = self.lineage(self.current)
-        step = self.last[self.current] + steps
-        path = publish(lineage, step)
-        self.last[self.current] = step
-        self.live = [one for one in self.live if one != path.name] + [path.name]
-        for old in lineage.prune(keep):
-            assert old.name not in self.live[-keep:]
-            shutil.rmtree(old)
-        self.live = self.live[-keep:]
-
-    @precondition(lambda self: len(self.last) > 1)
-    @rule(data=st.data(), steps=st.integers(1, 100))
-    def zombie_saves(self, data, steps):
-        zombie = data.draw(st.sampled_from([number for number in self.last if number != self.current]))
-        # All ranks of an incarnation publish together, so a zombie only ever goes on from its last publication.
-        self.last[zombie] += steps
-        publish(self.lineage(zombie), self.last[zombie])
-        assert self.lineage(zombie).prune(1) == []
-
-    @precondition(lambda self: len(self.live) > 1)
-    @rule()
-    def newest_is_torn(self):
-        torn = self.live.pop()
-        (self.root / "checkpoints" / torn / STATE_FILE).write_text("{")
-
-    @invariant()
-    def the_living_are_there(self):
-        there = {path.name for path in (self.root / "checkpoints").glob("step-*")}
-        assert set(self.live) <= there
-
-
-TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_a_volume_that_fails_says_nothing_of_a_checkpoint(tmp_path, monkeypatch):
@@ -349,10 +190,3 @@ def test_a_note_of_an_incarnation_that_is_damaged_is_named(tmp_path, content):
     (tmp_path / "lineage/1").write_text(content)
     with pytest.raises(DamagedError, match=r"lineage/1 cannot be read; it should say"):
         Lineage(tmp_path, "job", 2).begin()
-
-
-def test_starts_are_counted_by_job(tmp_path):
-    lineage = Lineage(tmp_path, "a", 1)
-    assert [lineage.count_start("a"), lineage.count_start("a"), lineage.count_start("b")] == [1, 2, 1]
-    (tmp_path / ".dtj/jobs/a.starts").write_text("x")
-    assert lineage.count_start("a") == 0, "it is an estimate, and no reason to fail"

@@ -74,10 +74,13 @@ def test_a_manifest_that_cannot_be_read_is_a_problem(checkpoint, content):
     assert manifest.problems(checkpoint) == ["dtj-manifest.json cannot be read"]
 
 
-def test_a_manifest_of_a_later_version_is_one_too(checkpoint):
-    body = json.loads((checkpoint / manifest.FILE).read_text()) | {"format": 99}
+@pytest.mark.parametrize("files", [{}, {"model": {"parts": 3}}, None], ids=["the same", "others", "none"])
+def test_a_manifest_of_another_version_is_none_but_an_error(checkpoint, files):
+    """What it says of the files may be said in another way."""
+    body = {"format": 99} if files is None else {"format": 99, "files": files}
     (checkpoint / manifest.FILE).write_text(json.dumps(body))
-    assert manifest.problems(checkpoint) == ["dtj-manifest.json is of a version that this one does not know"]
+    with pytest.raises(manifest.OtherFormatError, match="is of format 99, and this version of dtj knows 2: go on with"):
+        manifest.problems(checkpoint)
 
 
 def test_without_a_manifest_nothing_is_known(checkpoint):

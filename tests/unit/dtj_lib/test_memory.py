@@ -9,7 +9,7 @@ import pytest
 
 import dtj
 from dtj import memory, restoring
-from dtj.lineage import Checkpoint
+from dtj.entry import Checkpoint
 from dtj.memory import Memory
 from dtj.reporting import work
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 import types
+from datetime import timedelta
 
 import pytest
 
 import dtj
 from dtj import link as link_module
 from dtj import reporting
+from dtj.stages import Stages, stages
 
 
 @pytest.fixture
@@ -35,6 +37,10 @@ def fresh(monkeypatch):
     monkeypatch.setattr("dtj.saving.link", one)
     monkeypatch.setattr(reporting, "work", reporting.Work())
     monkeypatch.setattr(reporting, "_last_report", None)
+    # Some test before may have looked at the memory a moment ago.
+    monkeypatch.setattr(reporting, "_last_memory", 0.0)
+    for attribute, value in vars(Stages()).items():
+        monkeypatch.setattr(stages, attribute, value)
 
 
 def heard(connection) -> dict:
@@ -50,7 +56,8 @@ def test_a_report_carries_what_was_done(launcher, monkeypatch):
     dtj.report(step=3, loss=float("nan"), tokens=100)
     connection, _ = launcher.accept()
     with connection:
-        assert heard(connection) == {"type": "hello", "rank": 3, "local_rank": 1, "round": 2, "incarnation": 5}
+        place = {"rank": 3, "local_rank": 1, "round": 2, "incarnation": 5}
+        assert heard(connection) == {"type": "hello", **place, "library": os.path.realpath(dtj.__path__[0])}
         one, two = heard(connection), heard(connection)
     assert (one["step"], one["loss"], one["tokens_done"], one["samples_done"]) == (1, 0.5, 100, 8)
     assert "step_seconds" not in one
@@ -71,6 +78,22 @@ def test_phases_nest(launcher):
     with connection:
         heard(connection)
         assert [heard(connection)["phase"] for _ in range(4)] == ["train", "checkpoint", "train", ""]
+
+
+@pytest.mark.parametrize(("phase", "told"), [("checkpoint", 7200.0), ("evaluate", None)])
+def test_a_save_tells_how_long_the_script_would_wait_for_a_rank_that_does_not_come(launcher, phase, told):
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(hours=2))
+    try:
+        with dtj.phase(phase):
+            pass
+    finally:
+        dist.destroy_process_group()
+    connection, _ = launcher.accept()
+    with connection:
+        heard(connection)
+        assert [heard(connection).get("patience") for _ in range(2)] == [told, None]
 
 
 def test_a_launcher_that_does_not_read_blocks_nobody(launcher):
@@ -147,3 +170,18 @@ def test_the_transformers_callback_declares_a_save_before_the_trainer_writes(lau
         assert heard(connection)["type"] == "hello"
         said = [heard(connection)["phase"] for _ in range(6)]
         assert said == ["checkpoint", "", "checkpoint", "", "evaluate", ""]
+
+
+def test_a_report_does_not_ask_the_driver_for_a_gpu(launcher, monkeypatch):
+    """A process that has asked can fork no child that uses one: `Cannot re-initialize CUDA in forked subprocess`."""
+    import torch
+
+    def asked():
+        raise AssertionError("cudaGetDeviceCount")
+
+    monkeypatch.setattr(torch.cuda, "is_available", asked)
+    dtj.report(step=1)
+    connection, _ = launcher.accept()
+    with connection:
+        heard(connection)
+        assert heard(connection)["memory"] > 1e6

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dtj.torch_errors import volume_error
+from dtj.torch_errors import is_of_another_rank, volume_error
 
 SCRIPT = pathlib.Path(__file__).parent / "scripts" / "full_volume.py"
 
@@ -61,3 +61,20 @@ ZIP = "[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598"
 def test_what_stands_behind_an_error(tmp_path, error, code):
     found = volume_error(error, tmp_path)
     assert (found.errno if found else None) == code
+
+
+GLOO = "[/build/gloo/transport/tcp/pair.cc:446] "
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError(f"{GLOO}Connection closed by peer [127.0.0.1]:7847."), True),
+        (RuntimeError(f"{GLOO}Read error [10.0.0.7]:1: Connection reset by peer"), True),
+        (RuntimeError(f"{GLOO}op.preamble.length <= op.nbytes. 8 vs 4"), False),
+        (RuntimeError("the database was closed by peer"), False),
+        (OSError(errno.EPIPE, "Broken pipe"), False),
+    ],
+)
+def test_a_connection_that_another_rank_has_ended_is_no_error_of_this_ones(error, expected):
+    assert is_of_another_rank(error) is expected

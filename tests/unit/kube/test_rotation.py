@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from dtj_cluster.pki import Authority, Subject
+from dtj_operator import kopf_watch
 from dtj_operator.kube import client as module
 from dtj_operator.kube import credentials
 from dtj_operator.kube.client import HttpKubeClient
@@ -48,7 +49,7 @@ class Server:
             if shown is None or ssl.DER_cert_to_PEM_cert(shown).strip() != trusted.strip():
                 return web.json_response({"message": "Unauthorized"}, status=401)
             self.served += 1
-            return web.json_response({"metadata": {}, "items": []})
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
 
         app.router.add_get("/{path:.*}", answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -116,6 +117,14 @@ async def test_a_file_that_cannot_be_read_in_that_moment_is_read_the_next_time(s
         await client.list_page(PODS, None)
     new.kubeconfig("client", f"https://127.0.0.1:{server.port}", file)
     await client.list_page(PODS, None)
+
+
+async def test_kopf_shows_the_same_certificate(server, rotated):
+    client, *_ = rotated
+    url = f"{client.credentials.server}/jobs"
+    async with kopf_watch.session(client.credentials).aiohttp_session as kopfs, kopfs.get(url) as answer:
+        assert answer.status == 200
+    assert server.served == 2
 
 
 async def test_what_has_not_changed_keeps_its_connections(rotated):

@@ -3,8 +3,8 @@
 import pytest
 
 from dtj_api.wire import MAX_BODY, Failure, Report, decode, encode
-from dtj_trainer.launch.board import MAX_FAILURES, Board
-from dtj_trainer.launch.stall import Timeout
+from dtj_trainer.launch.progress.board import MAX_FAILURES, Board
+from dtj_trainer.launch.progress.stall import Timeout
 
 
 def a_board() -> Board:

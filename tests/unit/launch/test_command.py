@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dtj_trainer.launch.command import RunAs, parse_command
+from dtj_trainer.launch.ranks.command import RunAs, parse_command
 from dtj_trainer.launch.settings import BadConfigError, Settings
 
 PYTHON = sys.executable

@@ -5,17 +5,21 @@ import signal
 
 import pytest
 
-from dtj_trainer.launch.errors import describe, is_user_error, read_error
+from dtj_api.names import Env
+from dtj_trainer.launch.ranks.errors import MAX_TEXT, describe, is_user_error, printed_error, read_error
 
 
 @pytest.mark.parametrize(
     ("how", "message", "user_error", "exit_code"),
     [
         ("value", "ValueError: bad label 7", True, 1),
-        ("os", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'", False, 1),
+        ("os", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'", True, 1),
         ("connection", "ConnectionResetError: peer gone", False, 1),
         ("exit", "", False, 3),
-        ("config", "", True, 64),
+        ("config", "the last line before", True, 64),
+        ("usage", "fails.py: error: unrecognized arguments: --epoch", True, 2),
+        ("late os", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'", False, 1),
+        ("late usage", "", False, 2),
         ("abort", "", False, -6),
     ],
 )
@@ -29,6 +33,118 @@ def test_the_failure_of_a_rank_is_told(start, how, message, user_error, exit_cod
     assert len(text.encode()) <= 4096
     assert (message or "the last line before") in text
     assert job.workers[0].process.exit is None
+
+
+@pytest.mark.parametrize(
+    ("how", "message", "user_error"),
+    [
+        ("value", "ValueError: bad label 7", True),
+        ("late value", "ValueError: bad label 7", True),
+        ("long", f"ValueError: {'标签无法识别 ' * 300}"[:MAX_TEXT], True),
+        ("os", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'", True),
+        ("connection", "ConnectionResetError: peer gone", False),
+        ("exit", "", False),
+        ("late usage", "", False),
+    ],
+)
+def test_the_error_of_a_program_that_records_none_is_read_from_its_last_lines(start, how, message, user_error):
+    job = start(1, "fails.py", how, env={Env.LAUNCHER_PRELOAD: "false"})
+    reports = job.wait_reports("a failure", lambda r: r.failures)
+    failure = reports[0].failures[0]
+    assert (failure.message, failure.user_error) == (message, user_error)
+
+
+FRAMES = """Traceback (most recent call last):
+  File "train.py", line 7, in <module>
+    main()
+    ~~~~^^
+"""
+INNER = FRAMES.replace("<module>", "emit")
+"""Of what is caught, or is raised in a thread, a task or a handler."""
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        (f"{FRAMES}ValueError: bad label", "ValueError: bad label"),
+        (f"{FRAMES}ValueError: bad label\nof two lines\n", "ValueError: bad label"),
+        (f"{FRAMES}AssertionError\n", "AssertionError"),
+        (f"{FRAMES}torch.distributed.DistNetworkError: x", "torch.distributed.DistNetworkError: x"),
+        (f"{FRAMES}KeyError: 1\n\nDuring handling of it:\n\n{FRAMES}ValueError: x\n", "ValueError: x"),
+        (f"{FRAMES.partition('last):')[2]}ValueError: the head is lost", "ValueError: the head is lost"),
+        (
+            '  File "train.py", line 3\n    x = = 1\n        ^\nSyntaxError: invalid syntax',
+            "SyntaxError: invalid syntax",
+        ),
+        # As torch prints it once there is a process group.
+        ("[rank0]: " + FRAMES.replace("\n", "\n[rank0]: ") + "ValueError: x", "ValueError: x"),
+        # What the interpreter goes on after, in a thread or while it ends, is not why.
+        (
+            f"{FRAMES}OSError: gone\nException ignored in: <function A.__del__ at 0x7f>\n{FRAMES}TypeError: x",
+            "OSError: gone",
+        ),
+        (f"{FRAMES}OSError: gone\nException ignored in atexit callback <f>:\n{FRAMES}TypeError: x", "OSError: gone"),
+        (f"Exception in thread Thread-1 (pin):\n{FRAMES}ValueError: x\nthe disk is away\n", ""),
+        (f"Exception in thread Thread-1:\n{FRAMES}KeyError: 1\n\nDuring handling of it:\n\n{FRAMES}ValueError: x", ""),
+        (
+            f"{FRAMES}OSError: gone\n--- Logging error ---\n{INNER}ValueError: closed\nCall stack:\n"
+            "  File \"w.py\", line 5, in f\n    log()\nMessage: 'bye %s'\n",
+            "OSError: gone",
+        ),
+        (
+            f"{FRAMES}OSError: gone\nTask exception was never retrieved\nfuture: <Task>\n{INNER}ValueError: x\n",
+            "OSError: gone",
+        ),
+        (f"not uploaded\n{INNER}ValueError: x\ngoing on\n", ""),
+        (f"{INNER}KeyError: 1\n\nDuring handling of it:\n\n{FRAMES}ValueError: x\n", "ValueError: x"),
+        (FRAMES, ""),
+        (f"{FRAMES}the rest was lost", ""),
+        ("INFO: it ends", ""),
+        ("", ""),
+    ],
+)
+def test_a_traceback_at_the_end_of_a_log_ends_with_the_error(tail, message):
+    error = printed_error(tail)
+    assert (error.message if error else "") == message
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>",
+        "urllib.error.HTTPError: HTTP Error 503: Service Unavailable",
+        "socket.gaierror: [Errno -2] Name or service not known",
+        "ssl.SSLEOFError: EOF occurred in violation of protocol (_ssl.c:1006)",
+        "http.client.RemoteDisconnected: Remote end closed connection without response",
+        "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='hub', port=443): Read timed out.",
+        "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL: 's3'",
+        "huggingface_hub.errors.HfHubHTTPError: 504 Server Error",
+        "zmq.error.ZMQError: Address already in use",
+        "torch.OutOfMemoryError: CUDA out of memory.",
+    ],
+)
+def test_an_error_of_the_network_is_nobodys_mistake_where_its_name_is_all_there_is(raised):
+    """Whose bases are not recorded, as the OSError that most of these are."""
+    error = printed_error(FRAMES + raised)
+    assert error is not None
+    assert (error.message, error.user_error) == (raised, False)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for Config",
+        "omegaconf.errors.ConfigAttributeError: Key 'x' is not in struct",
+        "ModuleNotFoundError: No module named 'requests'",
+        "torch._dynamo.exc.Unsupported: generator",
+        "ValueError: url is empty",
+    ],
+)
+def test_any_other_error_is_the_users(raised):
+    error = printed_error(FRAMES + raised)
+    assert error is not None
+    assert (error.message, error.user_error) == (raised, True)
 
 
 def test_the_first_failure_of_a_round_is_the_one_that_counts(start):
@@ -61,7 +177,7 @@ def test_a_traceback_begins_with_the_script(start):
     output = job.output()
     assert "Traceback" in output
     assert "fails.py" in output
-    assert "launch/rank.py" not in output
+    assert "launch/ranks/rank.py" not in output
 
 
 class DistBackendError(RuntimeError):
@@ -87,6 +203,11 @@ class AcceleratorError(RuntimeError):
         (DistBackendError("NCCL error"), False),
         (AcceleratorError("CUDA error: an illegal memory access"), False),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu!"), True),
+        (RuntimeError("expected scalar type Half but found torch.cuda.FloatTensor"), True),
+        (RuntimeError("Cannot re-initialize CUDA in forked subprocess"), True),
         (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer"), False),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed"), False),
     ],

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dtj_trainer.launch.local import run
+from dtj_trainer.launch.local.run import run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 SCRIPT = pathlib.Path(__file__).parents[3] / "examples" / "scripts" / "own_script.py"

@@ -9,13 +9,22 @@ from types import SimpleNamespace
 import pytest
 
 from dtj_api.wire import NO_RANK
-from dtj_trainer.launch import agent, hang
-from dtj_trainer.launch.agent import LeaveError
-from dtj_trainer.launch.hang import FOREIGN, NO_LAUNCHER, gather_silent, hang_of, keep_stacks, take_stacks, tell_silent
-from dtj_trainer.launch.ranks import Rank
-from dtj_trainer.launch.round import Member, Round
-from dtj_trainer.launch.stall import Stall
-from dtj_trainer.launch.store_link import StoreLostError
+from dtj_trainer.launch.incarnation import hang, round_end
+from dtj_trainer.launch.incarnation.agent import LeaveError
+from dtj_trainer.launch.incarnation.hang import (
+    FOREIGN,
+    NO_LAUNCHER,
+    gather_silent,
+    hang_of,
+    keep_stacks,
+    take_stacks,
+    tell_silent,
+)
+from dtj_trainer.launch.incarnation.round_end import RoundEnd
+from dtj_trainer.launch.meeting.round import Member, Round
+from dtj_trainer.launch.progress.phase_watch import Stall
+from dtj_trainer.launch.ranks.ranks import Rank
+from dtj_trainer.launch.store.link import StoreLostError
 
 
 def stacks(job, place="1-1") -> dict[int, str]:
@@ -152,16 +161,14 @@ def test_a_hang_is_told_also_by_a_launcher_that_is_called_away_while_the_others_
     def called_away(*_):
         raise interruption
 
-    monkeypatch.setattr(agent, "gather_silent", called_away)
+    monkeypatch.setattr(round_end, "gather_silent", called_away)
+    monkeypatch.setattr(RoundEnd, "take_stacks", lambda *_: {3: "the process is stopped"})
     told = []
     board = SimpleNamespace(training=SimpleNamespace(step=lambda: 7), fail=told.append)
-    one = agent.Agent.__new__(agent.Agent)
-    one._incarnation, one._stall = 1, Stall(60.0, "no step for 60 s")
-    one._tools = SimpleNamespace(board=board, on_failure=lambda *_: None)
-    one._meeting = SimpleNamespace(link=None, open_next=lambda *_: True)
-    one._take_stacks = lambda round: {3: "the process is stopped"}
+    tools = SimpleNamespace(board=board, on_failure=lambda *_: None)
+    meeting = SimpleNamespace(link=None, open_next=lambda *_: True)
     with pytest.raises(type(interruption)):
-        one._end_hung(a_round())
+        RoundEnd(tools, meeting, 1, called_away).hung(a_round(), [], Stall(60.0, "no step for 60 s"))
     assert [(failure.hang, failure.rank, failure.step) for failure in told] == [(True, 3, 7)]
 
 
@@ -184,9 +191,9 @@ def test_a_foreign_program_is_not_asked_for_its_stack(tmp_path):
 
 
 def test_a_volume_that_hangs_costs_the_files_and_no_more_than_a_moment(tmp_path, monkeypatch):
-    monkeypatch.setattr("dtj_trainer.launch.hang.WRITING", 0.1)
+    monkeypatch.setattr("dtj_trainer.launch.incarnation.hang.WRITING", 0.1)
     released = threading.Event()
-    monkeypatch.setattr("dtj_trainer.launch.hang._write", lambda *_: released.wait(60))
+    monkeypatch.setattr("dtj_trainer.launch.incarnation.hang._write", lambda *_: released.wait(60))
     began = time.monotonic()
     keep_stacks(take_stacks(Unharmed(), [a_rank()], None), tmp_path)
     assert time.monotonic() - began < 30

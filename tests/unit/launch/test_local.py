@@ -3,13 +3,20 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from dtj_trainer.launch.local import run
+from dtj_api.failure_policy import FailurePolicy
+from dtj_trainer.cli.failures import Failures
+from dtj_trainer.launch.local.job import LocalJob
+from dtj_trainer.launch.local.run import Interrupts, run, stop
+from dtj_trainer.launch.ranks.ranks import Forked, RankExit
 
+start_worker = LocalJob.start_worker
 SCRIPTS = pathlib.Path(__file__).parent / "scripts"
 
 
@@ -17,7 +24,7 @@ SCRIPTS = pathlib.Path(__file__).parent / "scripts"
 def local(tmp_path, nursery):
     def begin(*words, workers=2, processes=1, **options):
         command = [sys.executable, str(SCRIPTS / words[0]), *words[1:]]
-        env = {"TEST_FOLDER": str(tmp_path)}
+        env = {"TEST_FOLDER": str(tmp_path), **options.pop("env", {})}
         return run(command, workers, processes, tmp_path / "work", env, nursery=nursery, **options)
 
     return begin
@@ -32,14 +39,22 @@ def test_a_run_succeeds_and_tells_of_its_progress(local):
 
 
 def test_a_run_that_always_fails_ends_with_an_error(local, tmp_path, capfd):
-    assert local("crash.py", workers=1, max_restarts=1) == 1
+    assert local("crash.py", workers=1, judge=Failures(FailurePolicy(max_restarts=1)).judge) == 1
     assert len((tmp_path / "began").read_text().split()) >= 2
-    assert "2 failures, and 1 restarts are allowed" in capfd.readouterr().err
+    assert "2 failures within 1h, and failurePolicy.maxRestarts allows 1 restarts" in capfd.readouterr().err
+
+
+def test_where_no_restart_is_allowed_nothing_starts_twice(local, tmp_path):
+    assert (
+        local("crash.py", workers=1, env={"DTJ_MAX_RESTARTS": "0"}, judge=Failures(FailurePolicy(max_restarts=0)).judge)
+        == 1
+    )
+    assert len((tmp_path / "began").read_text().split()) == 1
 
 
 def test_a_run_whose_configuration_is_wrong_ends_at_once(local, capfd):
     told = []
-    assert local("bad_config.py", max_restarts=5, on_report=told.append) == 64
+    assert local("bad_config.py", on_report=told.append) == 64
     assert "exited 64, and a restart does not help" in capfd.readouterr().err
     assert any(failure.exit_code == 64 for report in told[-1] for failure in report.failures)
 
@@ -60,9 +75,73 @@ def test_a_run_of_a_script_that_is_not_there_says_so(local, capfd):
     assert "no file" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_before_its_launchers_listen_says_so(tmp_path, signum, code):
+    """As a terminal does it: the signal goes to all processes of its group."""
+    program = (
+        "import sys; from dtj_trainer.launch.local import job, run\n"
+        "meet = job.LocalJob.meet\n"
+        "job.LocalJob.meet = lambda *given, **named: (print('begins', flush=True), meet(*given, **named))\n"
+        "sys.exit(run.run([sys.executable, '-c', ''], 2, 1, None, {}, output=2))\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    with running:
+        try:
+            assert running.stdout.readline() == "begins\n"
+            os.killpg(running.pid, signum)
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert said == "dtj: stopped before the training began\n"
+    assert running.returncode == code
+
+
+class Deaf:
+    """A job whose launchers do not end."""
+
+    def __init__(self):
+        self.workers = [SimpleNamespace(index=index, process=Forked()) for index in range(3)]
+        self.told = []
+
+    def signal(self, program, signum):
+        self.told.append(signum)
+
+
+def test_launchers_that_do_not_end_are_waited_for_no_longer_than_they_may_save(capfd):
+    job = Deaf()
+    job.workers[1].process.end(RankExit(1, 143, 0.0))
+    stop(job, Interrupts(), 0.01)
+    assert job.told == [signal.SIGTERM] * 3
+    assert capfd.readouterr().err == (
+        "dtj: no end 0 s after the word to leave: killed without a save, if they were about one: worker 0, worker 2\n"
+    )
+
+
+def test_a_second_interrupt_ends_the_run_at_once(capfd):
+    job, interrupts = Deaf(), Interrupts()
+    interrupts.come.append(signal.SIGINT)
+    job.workers[0].process.wait = lambda seconds: interrupts.come.append(signal.SIGINT)
+    stop(job, interrupts, 3600.0)
+    assert capfd.readouterr().err == (
+        "dtj: stopped again: killed without a save, if they were about one: worker 0, worker 1, worker 2\n"
+    )
+
+
+def test_a_launcher_that_ends_before_it_listens_is_told_in_words(local, capfd, monkeypatch):
+    monkeypatch.setattr(
+        LocalJob,
+        "start_worker",
+        lambda job, index, env: start_worker(job, index, env) and job.signal(job.workers[-1].process, signal.SIGKILL),
+    )
+    assert local("train.py", "20", workers=1) == 1
+    assert "dtj: worker 0 was killed by SIGKILL before it listened" in capfd.readouterr().err
+
+
 def test_an_interrupted_run_saves_and_leaves_nothing_running(tmp_path):
     program = (
-        "import pathlib, sys; from dtj_trainer.launch.local import run\n"
+        "import pathlib, sys; from dtj_trainer.launch.local.run import run\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         f"command = [sys.executable, {str(SCRIPTS / 'train.py')!r}, '1000000']\n"
         "sys.exit(run(command, 2, 1, folder / 'work', {'TEST_FOLDER': str(folder)}))\n"

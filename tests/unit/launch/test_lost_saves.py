@@ -10,8 +10,8 @@ import urllib.request
 import pytest
 
 from dtj_api.wire import LostSaves, Save
-from dtj_trainer.launch.errors import read_error
-from dtj_trainer.launch.lost_saves import SaveLog
+from dtj_trainer.launch.progress.lost_saves import SaveLog
+from dtj_trainer.launch.ranks.errors import read_error
 
 
 def failed(step: int, code: int = errno.ENOSPC, why: str = "no space") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A store that dies, hangs or cannot be reached: each launcher ends its ranks, says so, and takes the next meeting."""
+"""A store that dies, hangs or cannot be reached: healthy ranks go on, and each launcher takes the next meeting."""
 
 import contextlib
 import select
@@ -8,12 +8,12 @@ import threading
 
 import pytest
 from launcher_jobs import is_alive
-from torch.distributed import TCPStore
+from store_thread import KEY, StoreThread
 
 from dtj_api.wire import Meet
-from dtj_trainer.launch.local_job import HOST
-from dtj_trainer.launch.meeting import REACH_PATIENCE
-from dtj_trainer.launch.store_link import READ_TIMEOUT, StoreLink, StoreLostError
+from dtj_trainer.launch.local.job import HOST
+from dtj_trainer.launch.meeting.meeting import REACH_PATIENCE
+from dtj_trainer.launch.store.link import READ_TIMEOUT, StoreLink, StoreLostError
 
 NOTICED = REACH_PATIENCE + 2 * READ_TIMEOUT
 """Seconds for all to have said so: their patience, a read timeout, and a loaded machine."""
@@ -21,6 +21,10 @@ NOTICED = REACH_PATIENCE + 2 * READ_TIMEOUT
 
 def lost(report) -> bool:
     return report.state == "meeting" and "the store" in report.error
+
+
+def goes_on(report) -> bool:
+    return report.state == "training" and "the ranks go on without it" in report.error
 
 
 def trains_on(job) -> list:
@@ -34,19 +38,104 @@ def trains_on(job) -> list:
     return after
 
 
+def last_step(job) -> int:
+    return int((job.folder / "steps-0").read_text().split()[-1])
+
+
+def saved_steps(job) -> list[int]:
+    return sorted(int(path.read_text()) for path in (job.folder / "work/checkpoints").glob("step-*/step"))
+
+
 @pytest.mark.parametrize(("signum", "how"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "has not answered")])
-def test_a_store_lost_while_they_train_ends_the_ranks_and_the_next_one_is_met(start, signum, how):
-    job = start(2, "train.py", "1000000", env={"DTJ_SAVE_EVERY_STEPS": "5"})
+def test_a_store_lost_while_they_train_costs_no_step_of_theirs(start, signum, how):
+    job = start(2, "slow_save.py", "0")
     job.wait_step(7)
     ranks = job.pids()
 
     job.signal(job.store, signum)
 
-    waiting = job.wait_reports("the store missed", lost, NOTICED)
+    waiting = job.wait_reports("the store missed", goes_on, NOTICED)
     assert all(how in report.error for report in waiting)
-    job.wait("the end of the ranks", lambda: not any(map(is_alive, ranks.values())))
-    trains_on(job)
-    assert (job.folder / "restored-2-1-0").read_text().endswith(".i1")
+    step = waiting[0].progress.step
+    job.wait("more steps", lambda: job.workers[0].report().progress.step > step + 5)
+    assert job.pids() == ranks
+    assert all(map(is_alive, ranks.values()))
+    made = last_step(job)
+    after = trains_on(job)
+    assert saved_steps(job)[-1] >= made, "what was made without the store is saved before they move"
+    assert [report.failures for report in after] == [(), ()]
+    assert job.output().count("saved before moving to another store") == 2
+    assert not any(map(is_alive, ranks.values()))
+
+
+def test_a_pod_that_is_told_to_leave_while_it_saves_before_it_moves_leaves_with_that_save(start):
+    job = start(2, "slow_save.py", "3")
+    job.wait_step(5)
+    job.signal(job.store, signal.SIGKILL)
+    job.wait_reports("the store missed", goes_on, NOTICED)
+    made = last_step(job)
+    job.start_store()
+    job.meet()
+    job.wait("a save", (job.folder / "saving").exists)
+
+    job.signal(job.workers[0].process, signal.SIGTERM)
+
+    assert job.exit_code(job.workers[0]) == 143
+    assert saved_steps(job)[-1:] >= [made]
+    assert "saved before leaving" in job.output()
+
+
+def test_a_pod_that_leaves_together_with_the_store_saves_first(start):
+    job = start(2, "slow_save.py", "1.5")
+    job.wait_step(5)
+    leaves, stays = job.workers
+    made = last_step(job)
+
+    job.signal(leaves.process, signal.SIGTERM)
+    job.signal(job.store, signal.SIGTERM)
+
+    assert job.exit_code(leaves) == 143
+    assert "saved before leaving" in job.output()
+    assert saved_steps(job)[-1] >= made
+    job.wait("the other one, without a partner", lambda: lost(stays.report()))
+    job.start_worker(leaves.index)
+    job.start_store()
+    job.meet()
+    job.wait_step(made + 1, incarnation=job.incarnation)
+
+
+def test_a_rank_that_is_killed_while_the_store_is_lost_is_told(start):
+    """And nobody else's failure, which the operator could not tell from one of its own."""
+    job = start(2, "slow_save.py", "0")
+    job.wait_step(3)
+    job.signal(job.store, signal.SIGKILL)
+    job.wait_reports("the store missed", goes_on)
+
+    job.kill_rank(1)
+
+    job.wait("the failure", lambda: job.workers[1].report().failures)
+    job.wait("its peer without a partner", lambda: not is_alive(job.pids()[0]))
+    job.start_store()
+    job.meet()
+    job.wait_step(1, incarnation=2)
+    told = {(f.rank, f.exit_code) for report in job.reports() for f in report.failures}
+    assert told == {(1, -9)}
+
+
+def test_one_that_moves_first_makes_no_failure_of_its_peers(start):
+    """The next meeting is told to one launcher after the other."""
+    job = start(2, "plain.py", "1000000")
+    job.wait("steps", lambda: "step 9" in job.output())
+    job.signal(job.store, signal.SIGKILL)
+    job.wait_reports("the store missed", goes_on)
+    job.start_store()
+    first, late = job.workers
+    meet = Meet(2, 2, 2, f"{HOST}:{job.store_port}")
+    first.send(meet)
+    job.wait("the late one, without a partner", lambda: "Connection" in job.output())
+    late.send(meet)
+    after = job.wait_reports("all in the next one", lambda r: (r.incarnation, r.state) == (2, "training"))
+    assert [report.failures for report in after] == [(), ()]
 
 
 def test_a_store_that_hangs_while_they_meet_is_told_as_lost(start):
@@ -55,7 +144,7 @@ def test_a_store_that_hangs_while_they_meet_is_told_as_lost(start):
     for worker in job.workers:
         job.wait("a worker that listens", worker.report)
         worker.send(Meet(1, 3, 3, f"{HOST}:{job.store_port}"))
-    link = StoreLink(HOST, job.store_port, f"dtj/{job._uid}-1/")
+    link = StoreLink(HOST, job.store_port, 1, job._key)
     job.wait("both, waiting for a third", lambda: link.add("round/1/joined", 0) == 2)
     link.close()
 
@@ -69,7 +158,7 @@ def test_a_store_that_hangs_before_they_come_is_told_as_lost(start):
     job = start(2, "train.py", "1000000", meet=False)
     for worker in job.workers:
         job.wait("a worker that listens", worker.report)
-    link = StoreLink(HOST, job.store_port, "")
+    link = StoreLink(HOST, job.store_port, 1, job._key)
     link.set("the store", "listens")
     link.close()
 
@@ -91,9 +180,8 @@ def test_one_that_is_cut_off_from_the_store_says_so_and_the_others_do_not(start)
 
         wire.cut()
 
-        job.wait("the store missed by one", lambda: lost(job.workers[1].report()), NOTICED)
-        peer = job.wait("its peer, without a partner", lambda: (r := job.workers[0].report()).state == "meeting" and r)
-        assert peer.error == ""
+        job.wait("the store missed by one", lambda: goes_on(job.workers[1].report()), NOTICED)
+        assert job.workers[0].report().error == ""
         trains_on(job)
 
 
@@ -110,9 +198,8 @@ def test_sigterm_is_obeyed_while_the_store_hangs(start):
 
 def test_a_link_that_is_lost_once_is_asked_no_more():
     """Whoever leaves a round for it would wait a second time, with its ranks still there."""
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-    with Wire(store.port) as wire:
-        link = StoreLink(HOST, wire.port, "", timeout=0.3)
+    with StoreThread() as store, Wire(store.port) as wire:
+        link = StoreLink(HOST, wire.port, 1, KEY, timeout=0.3)
         link.set("key", "value")
         wire.cut()
         with pytest.raises(StoreLostError, match=r"has not answered for 0\.3 s") as first:
@@ -121,6 +208,25 @@ def test_a_link_that_is_lost_once_is_asked_no_more():
             link.get("key")
     assert second.value is first.value
     link.close()
+
+
+def test_an_answer_that_comes_as_the_link_is_lost_is_told_once():
+    """A second word to the same caller would be an error in the thread of either."""
+    with StoreThread() as store:
+        link = StoreLink(HOST, store.port, 1, KEY)
+        told = []
+
+        class Pending(dict):
+            def pop(self, *key):
+                closer.start()
+                closer.join(0.3)
+                return super().pop(*key)
+
+        closer = threading.Thread(target=link.close)
+        link._pending = Pending({7: lambda answer, why: told.append((answer, why))})
+        link._hear([7, "answer"])
+        closer.join()
+    assert told == [("answer", None)]
 
 
 class Wire:

@@ -1,6 +1,8 @@
 """How a round forms: the same members for all, within the bounds, in the order of names, whoever comes when."""
 
+import pathlib
 import random
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,20 +11,22 @@ from typing import ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributed import TCPStore
+from store_thread import StoreThread
 from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
 
-from dtj_trainer.launch import meeting
-from dtj_trainer.launch.meeting import Meeting
-from dtj_trainer.launch.round import Member, Terms
-from dtj_trainer.launch.store_link import StoreLink, StoreLostError
+from dtj_trainer.launch.meeting import meeting
+from dtj_trainer.launch.meeting.meeting import Meeting
+from dtj_trainer.launch.meeting.ports import keep_port
+from dtj_trainer.launch.meeting.round import Member, Terms
+from dtj_trainer.launch.store.link import StoreLink, StoreLostError
 
 _counter = iter(range(1_000_000))
 
 
 @pytest.fixture(scope="module")
 def store():
-    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with StoreThread() as one:
+        yield one
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,12 +43,13 @@ class Held:
 
     def __init__(self, store, fewest, most, **terms):
         defaults = {"join_timeout": 20.0, "last_call": 0.3, "heartbeat": 0.1, "heartbeat_misses": 5}
-        self.terms = Terms(f"run-{next(_counter)}", fewest, most, **(defaults | terms))
-        self.port = store.port
+        self.incarnation = next(_counter)
+        self.terms = Terms(f"run-{self.incarnation}", fewest, most, **(defaults | terms))
+        self.store = store
         self.stopped = threading.Event()
 
     def link(self):
-        return StoreLink("127.0.0.1", self.port, f"{self.terms.run_id}/")
+        return self.store.link(self.incarnation)
 
     def pause(self, seconds):
         if self.stopped.wait(seconds):
@@ -215,3 +220,14 @@ def test_a_store_that_is_not_there_yet_is_waited_for_and_soon_told_as_lost(store
 
 def refuse() -> StoreLink:
     raise StoreLostError("not there")
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_port_that_is_kept_for_the_ranks_is_given_to_no_outgoing_connection(family):
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    held = [keep_port(family) for _ in range(20)]
+    ports = {each.getsockname()[1] for each in held}
+    for each in held:
+        each.close()
+    assert len(ports) == 20
+    assert all(port < first for port in ports) or first < 29_000

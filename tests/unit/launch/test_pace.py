@@ -13,9 +13,9 @@ import dtj
 from dtj.pace import Pace
 from dtj.pace import pace as of_this_process
 from dtj_api.wire import Pace as Told
-from dtj_trainer.launch.paces import FEWEST, KEPT, LEAST, Paces
-from dtj_trainer.launch.stall import Timeout
-from dtj_trainer.launch.training import Training
+from dtj_trainer.launch.progress.paces import FEWEST, KEPT, LEAST, Paces
+from dtj_trainer.launch.progress.stall import Timeout
+from dtj_trainer.launch.progress.training import Training
 
 HOOKS = sys.modules["torch.optim.optimizer"]
 OWN = re.compile(r'^dtj_train_own_step_seconds\{job_name="[^"]+",rank="(\d+)"\} (\S+)$', re.M)
@@ -58,7 +58,7 @@ def test_a_pace_is_told_after_enough_steps_and_some_time():
 
 
 def test_what_the_ranks_of_an_earlier_round_took_is_past(monkeypatch):
-    monkeypatch.setattr("dtj_trainer.launch.paces.LEAST", 0.0)
+    monkeypatch.setattr("dtj_trainer.launch.progress.paces.LEAST", 0.0)
     training = Training(Timeout())
     training.begin_round({0: 7})
     for _ in range(FEWEST):
@@ -78,12 +78,16 @@ def test_one_slow_step_changes_no_pace():
 
 
 @pytest.fixture
-def told(monkeypatch):
+def pace():
+    return Pace()
+
+
+@pytest.fixture
+def told(monkeypatch, pace):
     """The messages of a pace of its own, at every step."""
     messages = []
     monkeypatch.setattr("dtj.pace.link.send", messages.append)
     monkeypatch.setattr("dtj.pace.EVERY", 0.0)
-    pace = Pace()
     handles = []
     for name in ("register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"):
         register = getattr(HOOKS, name)
@@ -128,28 +132,26 @@ def test_a_phase_is_no_part_of_a_step(told, monkeypatch):
     assert skipped == [1]
 
 
-def test_the_step_around_a_phase_is_not_told(told, monkeypatch):
+def test_the_step_around_a_phase_is_not_told(told, pace):
     model = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         step(model, optimizer)
     before = len(told)
-    hook = next(iter(HOOKS._global_optimizer_post_hooks.values()))
-    hook.__self__.skip()
+    pace.skip()
     step(model, optimizer)
     assert len(told) == before
     step(model, optimizer)
     assert len(told) == before + 1
 
 
-def test_the_wait_for_an_agreement_on_a_save_is_not_the_ranks_own_time(told, monkeypatch):
+def test_the_wait_for_an_agreement_on_a_save_is_not_the_ranks_own_time(told, pace, monkeypatch):
     model = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         step(model, optimizer)
-    hook = next(iter(HOOKS._global_optimizer_post_hooks.values()))
-    monkeypatch.setattr("dtj.saving.pace", hook.__self__)
-    monkeypatch.setattr("dtj.saving.agree", lambda values: time.sleep(0.3) or values)
+    monkeypatch.setattr("dtj.saving.pace", pace)
+    monkeypatch.setattr("dtj.saving.agreement.of", lambda values, waits: time.sleep(0.3) or values)
     dtj.should_save()
     step(model, optimizer)
     assert told[-1]["seconds"] < 0.2

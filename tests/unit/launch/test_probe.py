@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from dtj_api.wire import VolumeTry
-from dtj_trainer.launch import probe
-from dtj_trainer.launch.probe import FOLDER, VolumeProbe
+from dtj_trainer.launch.volume import probe
+from dtj_trainer.launch.volume.probe import FOLDER, VolumeProbe
 
 SCRIPT = pathlib.Path(__file__).parent / "scripts" / "small_volume.py"
 
@@ -87,6 +87,21 @@ def test_what_is_read_back_is_what_was_written(tmp_path, told, monkeypatch):
     found = look(a_probe(tmp_path / "job", told), told)
     assert found.errno == 0
     assert found.text.startswith("something else was read than was written: ")
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_a_volume_without_hard_links_does(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(os, "link", refuse)
+    assert look(a_probe(tmp_path / "job", told), told).errno is None
+    assert list((tmp_path / "job" / FOLDER).iterdir()) == []
+
+
+def test_one_that_cannot_take_a_checkpoint_is_told_though_it_takes_files(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(pathlib.Path, "rename", refuse)
+    assert look(a_probe(tmp_path / "job", told), told).errno == errno.EOPNOTSUPP
 
 
 def test_a_mount_that_hangs_holds_up_ranks_once_and_is_told_while_it_does(tmp_path, told, monkeypatch):

@@ -1,6 +1,8 @@
 """What a rank sees: torchrun's environment, an interpreter of its own, and its output where people look."""
 
 import json
+import multiprocessing
+import os
 import pathlib
 import sys
 
@@ -47,10 +49,41 @@ def test_a_foreign_command_runs_as_a_subprocess(start):
     assert job.exit_code(job.workers[0]) == 0
 
 
+def test_a_script_that_is_named_by_a_relative_path_knows_where_it_lies(start):
+    """It may change its directory, as Hydra does, and look for what lies beside it then."""
+    script = pathlib.Path(__file__).parent / "scripts" / "look.py"
+    job = start(1, "python", os.path.relpath(script))
+    (one,) = seen(job, 1)
+    assert (one["argv"], one["file"], one["loader"]) == ([os.path.relpath(script)], str(script), "SourceFileLoader")
+
+
+def test_a_foreign_command_may_end_its_pipes(start):
+    job = start(1, "sh", "-c", "yes | head -1")
+    assert job.exit_code(job.workers[0]) == 0
+    assert "[rank 0] y\n" in job.output()
+    assert "Broken pipe" not in job.output()
+
+
+def test_without_preloading_a_script_may_set_what_torch_reads_when_it_is_imported(start):
+    job = start(1, "environment_first.py", env={"DTJ_LAUNCHER_PRELOAD": "false"})
+    # Torch is imported anew.
+    said = job.wait("what it sees", lambda: [line for line in job.output().splitlines() if "threads" in line], 200)
+    assert said == ["[rank 0] threads, compile disabled: 2 True"]
+    assert job.workers[0].report().run_as == "subprocess"
+
+
 def test_a_module_runs_as_the_interpreter_would_run_it(start):
     job = start(1, "python", "-m", "json.tool", "--help")
     job.wait_reports("done", lambda r: r.state == "done")
     assert "usage: python" in job.output() or "usage: json.tool" in job.output()
+
+
+@pytest.mark.parametrize("method", ["", "forkserver"], ids=lambda method: method or "Python's own choice")
+def test_data_loaders_work_however_their_processes_are_started(start, method):
+    """From Python 3.14 on they are not forked from the rank: they import the script that the rank runs, by its file."""
+    job = start(1, "loads_data.py", *[method] * bool(method))
+    assert job.exit_code(job.workers[0]) == 0, job.output()
+    assert f"loaded {method or multiprocessing.get_start_method()} {[n * n for n in range(8)]}" in job.output()
 
 
 def test_output_goes_to_the_pods_log_with_the_rank_and_to_a_file_of_each_round(start):

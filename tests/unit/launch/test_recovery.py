@@ -1,8 +1,11 @@
 """What the launchers survive: a rank, a launcher; and that nothing of the old world is left running."""
 
 import os
+import shlex
 import signal
+import subprocess
 
+from documented import documented
 from launcher_jobs import is_alive
 
 
@@ -89,3 +92,35 @@ def test_orphans_of_a_rank_end_with_it(start):
     assert is_alive(child)
     os.kill(int((job.folder / "parent").read_text()), signal.SIGKILL)
     job.wait("the end of the child", lambda: not is_alive(child))
+
+
+def test_the_command_that_the_documentation_kills_a_rank_with_does_so(start):
+    """In a pod the launcher is process 1."""
+    command = shlex.split(documented("docs/recovery.md", "kubectl exec"))[-1]
+    job = start(1, "train.py", "1000000", processes=2)
+    job.wait_step(3)
+    ranks, launcher = job.pids(), job.workers[0].process.pid
+    subprocess.run(["sh", "-c", command.replace("/proc/1/task/1/", f"/proc/{launcher}/task/{launcher}/")], check=True)
+    job.wait_step(3, round=2)
+    assert not any(map(is_alive, ranks.values()))
+    assert [failure.exit_code for failure in job.workers[0].report().failures] == [-9]
+
+
+def test_what_a_rank_started_in_a_session_of_its_own_ends_with_the_round(start):
+    """It may hold a GPU's memory and a port, which the next round needs."""
+    job = start(1, "with_daemon.py")
+    second = job.wait("the second round", lambda: (p := job.folder / "daemon-2").exists() and p.read_text())
+    assert not is_alive(int((job.folder / "daemon-1").read_text()))
+    assert is_alive(int(second))
+    job.signal(job.workers[0].process, signal.SIGTERM)
+    assert job.exit_code(job.workers[0]) == 143
+    assert not is_alive(int(second))
+
+
+def test_a_round_that_no_restart_is_allowed_for_waits_for_the_operator_and_begins_where_it_lets_it(start):
+    """What the volume did, or a peer that went, is charged to nobody: then training goes on."""
+    job = start(2, "exits.py", "3", env={"DTJ_MAX_RESTARTS": "0"})
+    job.wait("the failure in the log", lambda: "exit code 3" in job.output())
+    reports = job.wait_reports("the next round, formed", lambda r: r.round == 2)
+    assert {report.state for report in reports} <= {"starting", "done"}
+    job.wait_reports("its end", lambda r: (r.round, r.state) == (2, "done"))

@@ -3,9 +3,9 @@
 import pytest
 
 from dtj_api.wire import Clock
-from dtj_trainer.launch.round_clock import RoundClock
-from dtj_trainer.launch.stall import Timeout
-from dtj_trainer.launch.training import Training
+from dtj_trainer.launch.progress.round_clock import RoundClock
+from dtj_trainer.launch.progress.stall import Timeout
+from dtj_trainer.launch.progress.training import Training
 
 HELLO_STEP = {"type": "report", "step": 58.0}
 

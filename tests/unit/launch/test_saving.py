@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 
 from dtj_api.wire import Save, Stop
@@ -91,3 +92,73 @@ def test_a_script_that_cannot_save_is_not_waited_for(start):
     job.signal(job.workers[0].process, signal.SIGTERM)
     assert job.exit_code(job.workers[0], patience=20) == 143
     assert "could not make one" in job.output()
+
+
+def trains(job, ranks, place):
+    job.wait("all ranks", lambda: all((job.folder / f"trains-{place}-{rank}").exists() for rank in range(ranks)))
+
+
+def test_a_script_that_saves_by_itself_on_sigterm_has_the_time_to(start):
+    job = start(1, "own_handler.py", "1.0")
+    trains(job, 1, "1-1")
+    job.signal(job.workers[0].process, signal.SIGTERM)
+    assert job.exit_code(job.workers[0]) == 143, "it left, and was not through"
+    assert (job.folder / "saved-1-1-0").exists()
+
+
+BEHIND_A_SHELL = """
+import pathlib, signal, sys, time
+folder, asked = pathlib.Path(sys.argv[1]), []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+(folder / "trains-1-1-0").touch()
+while not asked:
+    time.sleep(0.01)
+time.sleep(1.0)
+(folder / "saved").write_text(str(len(asked)))
+"""
+
+
+def test_a_script_behind_a_shell_has_the_time_too_and_the_shell_goes_on_after_it(start, tmp_path):
+    """A shell that waits for its command dies of the signal, and hands it on to nobody."""
+    script = tmp_path / "saves.py"
+    script.write_text(BEHIND_A_SHELL)
+    text = f"cd /; sh -c '{sys.executable} {script} {tmp_path}; true'; echo then >> {tmp_path}/saved"
+    job = start(1, "bash", "-c", text)
+    trains(job, 1, "1-1")
+    job.signal(job.workers[0].process, signal.SIGTERM)
+    assert job.exit_code(job.workers[0]) == 143
+    assert (tmp_path / "saved").read_text() == "1then\n", "told once, and ended by itself"
+
+
+def test_the_ranks_of_other_pods_that_save_with_it_have_the_time_too(start):
+    job = start(2, "own_handler.py", "0.7", env={"DTJ_HEARTBEAT": "0.1", "DTJ_HEARTBEAT_MISSES": "2"})
+    trains(job, 2, "1-1")
+    job.signal(job.workers[1].process, signal.SIGTERM)
+    assert job.exit_code(job.workers[1]) == 143
+    stays = job.workers[0]
+    job.wait("the other one, waiting", lambda: stays.report().state == "meeting")
+    assert (job.folder / "saved-1-1-0").exists()
+    assert (job.folder / "saved-1-1-1").exists()
+    assert stays.report().failures == ()
+    job.start_worker(1)
+    job.meet()
+    trains(job, 2, "2-1")
+
+
+def test_a_script_with_a_handler_that_never_ends_is_ended_when_the_grace_is_over(start):
+    job = start(1, "own_handler.py", "1000", env={"DTJ_GRACE_SECONDS": "2"})
+    trains(job, 1, "1-1")
+    job.signal(job.workers[0].process, signal.SIGTERM)
+    assert job.exit_code(job.workers[0], patience=30) == 143
+    assert not (job.folder / "saved-1-1-0").exists()
+
+
+def test_two_pods_that_leave_one_after_the_other_save_once(start):
+    job = start(2, "slow_save.py", "1.5")
+    job.wait_step(5)
+    job.signal(job.workers[0].process, signal.SIGTERM)
+    job.wait("the save", lambda: (job.folder / "saving").exists())
+    job.signal(job.workers[1].process, signal.SIGTERM)
+    assert [job.exit_code(worker) for worker in job.workers] == [143, 143]
+    assert job.output().count("saved before leaving") == 2
+    assert [len(list((job.folder / "work/checkpoints").glob("step-*")))] == [1]

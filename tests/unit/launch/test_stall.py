@@ -2,8 +2,8 @@
 
 import pytest
 
-from dtj_trainer.launch import stall
-from dtj_trainer.launch.stall import StepWatch, Timeout
+from dtj_trainer.launch.progress import phase_watch, stall
+from dtj_trainer.launch.progress.stall import StepWatch, Timeout
 
 STEP = 2.0
 
@@ -32,6 +32,9 @@ class Watch:
     @property
     def limit(self):
         return self.watch.limit()
+
+    def warned(self, after):
+        return self.watch.warning(self.now + after)
 
     def stalled(self, after):
         return self.watch.stalled(self.now + after)
@@ -64,7 +67,7 @@ def test_the_first_steps_of_a_round_are_not_watched_and_teach_nothing():
 
 def test_a_new_round_forgets_phases_and_keeps_what_it_learned():
     watch = declared().steps(20, 30.0).phase("evaluate")
-    watch.watch.begin_round()
+    watch.watch.begin_round({})
     assert watch.phase("train").limit is None
     assert watch.steps(stall.FIRST).limit == 150.0
 
@@ -77,6 +80,81 @@ def test_other_phases_take_as_long_as_they_like(phase):
     assert watch.stalled(stall.LEAST - 1) is None
     assert watch.stalled(stall.LEAST) is not None
     assert watch.steps(1).limit == stall.LEAST, "the step around an evaluation teaches nothing"
+
+
+def two_ranks(timeout=Timeout()):  # noqa: B008
+    """Global ranks 4 and 5, which train."""
+    watch = Watch(timeout)
+    watch.watch.begin_round({0: 4, 1: 5})
+    return watch.phase("train").phase("train", rank=1).steps(20)
+
+
+@pytest.mark.parametrize(
+    ("told", "limit"),
+    [
+        ({}, phase_watch.APART + phase_watch.MARGIN),
+        ({"patience": 7200.0}, 7200.0 + phase_watch.MARGIN),
+        ({"patience": "long"}, phase_watch.APART + phase_watch.MARGIN),
+    ],
+)
+def test_ranks_that_save_while_others_train_are_named_after_a_minute_and_hang_after_what_the_script_would_wait(
+    told, limit
+):
+    watch = two_ranks().says(rank=0, type="phase", phase="checkpoint", **told)
+    assert watch.warned(phase_watch.TELL_AFTER - 1) == ""
+    assert watch.warned(phase_watch.TELL_AFTER) == (
+        "rank 4 has been in phase checkpoint for 60 s, and others of the job are in none: a save is for every rank to "
+        f"make; after {limit:.0f} s without a step the ranks count as hung and are restarted"
+    )
+    assert watch.warned(phase_watch.TELL_AFTER + 1) == "", "once"
+    assert watch.stalled(limit - 1) is None
+    found = watch.stalled(limit)
+    assert found.seconds == limit
+    assert found.text == (
+        f"rank 4 has been in phase checkpoint for {limit:.0f} s, and others of the job are in none; "
+        f"the limit is {limit:.0f} s"
+    )
+
+
+def test_ranks_that_save_while_another_pod_trains_are_named_too():
+    watch = declared().steps(20).phase("checkpoint")
+    watch.watch.others(True, watch.now + 5.0)
+    limit = 5.0 + phase_watch.APART + phase_watch.MARGIN
+    assert "rank 0 has been in phase checkpoint" in watch.warned(5.0 + phase_watch.TELL_AFTER)
+    assert watch.stalled(limit - 1) is None
+    assert watch.stalled(limit) is not None
+    watch.watch.others(False, watch.now + 100.0)
+    assert watch.stalled(limit) is None, "all have come"
+
+
+@pytest.mark.parametrize(
+    "comes",
+    [
+        pytest.param(lambda watch: watch.phase("checkpoint", rank=1), id="the other one comes"),
+        pytest.param(lambda watch: watch.watch.ended(1, watch.now), id="the other one has ended"),
+        pytest.param(lambda watch: watch.phase("evaluate"), id="it is no save"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 5.0])
+def test_a_phase_that_is_nobodys_fault_is_excused_for_as_long_as_a_volume_is_waited_for(comes, limit):
+    watch = two_ranks(Timeout(limit)).phase("checkpoint")
+    comes(watch)
+    assert watch.warned(phase_watch.DEADLINE - 1) == ""
+    assert watch.stalled(phase_watch.DEADLINE - 1) is None
+    assert " been in phase " in watch.stalled(phase_watch.DEADLINE).text
+
+
+def test_ranks_that_step_on_wait_for_nobody():
+    watch = two_ranks().phase("checkpoint").steps(100, 60.0)
+    assert watch.stalled(stall.LEAST) is None
+    assert watch.stalled(phase_watch.APART + phase_watch.MARGIN) is not None
+
+
+def test_a_new_round_and_whoever_wants_no_watch_know_no_deadline():
+    assert two_ranks(Timeout(watch=False)).phase("checkpoint").stalled(10 * phase_watch.DEADLINE) is None
+    watch = two_ranks().phase("checkpoint")
+    watch.watch.begin_round({0: 4, 1: 5})
+    assert watch.stalled(10 * phase_watch.DEADLINE) is None
 
 
 def test_one_rank_in_another_phase_is_enough():
@@ -116,3 +194,26 @@ def test_it_says_for_how_long_and_how_the_limit_came_about():
     assert told.seconds == 61.25
     assert told.text == "no step for 61.2 s after step 20; the limit is 60 s, learned from steps of 2 s"
     assert Watch(Timeout(5.0)).steps(1).stalled(6.0).text == "no step for 6.0 s after step 1; the limit is 5 s"
+
+
+def test_steps_that_begin_again_are_another_training_and_no_hang():
+    """A warm-up and a fine-tuning, or folds, in one process."""
+    watch = declared().steps(200)
+    watch.step = 0
+    watch.steps(stall.FIRST - 1)
+    assert watch.stalled(3600.0) is None, "its first steps are not watched, as those of the first training"
+    watch.steps(100)
+    assert watch.stalled(stall.LEAST - 1) is None
+    assert watch.stalled(stall.LEAST) is not None
+
+
+def test_a_step_that_takes_half_of_what_it_may_is_warned_of_once():
+    watch = declared().steps(20)
+    warn = watch.watch.warning
+    assert warn(watch.now + stall.LEAST / 2 - 1) == ""
+    text = warn(watch.now + stall.LEAST / 2)
+    assert text.startswith("no step for 30 s; after 60 s the ranks count as hung and are restarted. ")
+    assert "dtj.phase" in text
+    assert warn(watch.now + stall.LEAST - 1) == ""
+    watch.steps(1)
+    assert warn(watch.now + stall.LEAST / 2) != "", "the next one is another one"

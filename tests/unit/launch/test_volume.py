@@ -1,6 +1,13 @@
 """Workers that do not share their volume do not train."""
 
+import threading
+import time
+import types
+
 import pytest
+
+from dtj_trainer.launch.volume import shared as volume
+from dtj_trainer.launch.volume.shared import VolumeCheck
 
 
 def test_workers_that_mount_different_volumes_end_with_65(start, tmp_path):
@@ -35,3 +42,20 @@ def test_a_volume_that_takes_no_file_does_not_stop_the_training(start, tmp_path)
     (tmp_path / "work").write_text("a file where the folder should be")
     job = start(2, "plain.py", "1000000", work_dir=tmp_path / "work")
     job.wait("steps", lambda: "step 9" in job.output())
+
+
+def test_a_look_that_the_end_of_patience_cuts_off_is_no_volume_that_hangs(tmp_path, monkeypatch):
+    patience, began, past = 0.05, time.monotonic(), threading.Event()
+
+    def pause(seconds):
+        time.sleep(seconds)
+        if time.monotonic() > began + patience:
+            past.set()
+
+    def slow(_):
+        past.wait()
+        return ""
+
+    monkeypatch.setattr(volume, "_text", slow)
+    link = types.SimpleNamespace(get=lambda _: "1/1\nnonce", exists=lambda _: False)
+    assert "does not see 1/1" in VolumeCheck(tmp_path, 0, patience)._look(link, "round/1/volume", 1, pause)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fake_kube import FakeKube, Fault
+from api_faults import Fault
+from fake_kube import FakeKube
 
 from dtj_operator.kube import errors
 from dtj_operator.kube.resources import LEASES

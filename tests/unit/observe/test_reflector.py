@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 
 import pytest
-from fake_kube import FakeKube, Fault
+from api_faults import Fault
+from fake_kube import FakeKube
+from watched import Watched, pod
 
 from dtj_operator.kube import errors
 from dtj_operator.kube.client import WATCH_SILENCE
@@ -14,50 +17,7 @@ from dtj_operator.kube.resources import JOBS, PODS
 from dtj_operator.observe import reflector as module
 from dtj_operator.observe.reflector import Reflector
 
-
-def pod(name: str, owner: str = "", **labels: str):
-    metadata: dict = {"name": name, "namespace": "default", "labels": labels}
-    if owner:
-        metadata["ownerReferences"] = [{"uid": owner, "controller": True, "kind": "X", "name": "x", "apiVersion": "v1"}]
-    return {"metadata": metadata, "spec": {}}
-
-
-class Watched:
-    """A reflector that runs, with all the changes it announced."""
-
-    def __init__(self, kube: FakeKube, **more):
-        self.changes: list = []
-        self.news = asyncio.Event()
-        self.reflector = Reflector(
-            kube, PODS, trim=lambda item: item["metadata"]["name"], on_change=self._changed, **more
-        )
-
-    def _changed(self, change):
-        self.changes.append((change.type, change.key[1]))
-        self.news.set()
-
-    async def __aenter__(self):
-        self.task = asyncio.create_task(self.reflector.run())
-        await asyncio.wait_for(self.reflector.synced.wait(), 30)
-        return self
-
-    async def __aexit__(self, *_):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-
-    async def until(self, condition):
-        async with asyncio.timeout(60):
-            while not condition():
-                self.news.clear()
-                await self.news.wait()
-
-    def names(self):
-        return sorted(self.reflector.values())
-
-
-@pytest.fixture(autouse=True)
-def quick_backoff(monkeypatch):
-    monkeypatch.setattr(module, "BACKOFF", 0.001)
+pytestmark = pytest.mark.usefixtures("quick_backoff")
 
 
 async def test_it_lists_in_pages_and_follows_changes():
@@ -128,59 +88,99 @@ async def test_it_waits_out_a_server_that_does_not_answer(error):
         assert watched.names() == ["p"]
 
 
+async def test_streams_that_are_cut_again_and_again_are_begun_anew_as_soon_as_the_first_time(monkeypatch):
+    """A proxy cuts what is quiet for half a minute: the third blindness is as short as the first."""
+    kube = FakeKube()
+    kube.put(PODS, pod("p"))
+    pauses: list[float] = []
+    watch, turns = kube.watch, 8
+
+    async def cut_after_one_event(*args, **more):
+        async for event in watch(*args, **more):
+            yield event
+            if len(pauses) < turns:
+                raise errors.Unavailable("WATCH", "stream broke", code=0)
+
+    async def pause(seconds: float) -> None:
+        if seconds:
+            pauses.append(seconds)
+            kube.put(PODS, pod("p", turn=str(len(pauses))))
+
+    monkeypatch.setattr(module.asyncio, "sleep", pause)
+    monkeypatch.setattr(module.random, "uniform", lambda low, high: high)
+    kube.watch = cut_after_one_event
+    reflector = Reflector(kube, PODS, trim=lambda item: item["metadata"]["labels"], on_change=lambda change: None)
+    task = asyncio.create_task(reflector.run())
+    await asyncio.wait_for(reflector.synced.wait(), 30)
+    kube.put(PODS, pod("p", turn="0"))
+    async with asyncio.timeout(30):
+        while len(pauses) < turns:
+            await asyncio.wait([task], timeout=0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert set(pauses) == {module.BACKOFF}
+
+
+async def test_a_list_is_trimmed_object_by_object():
+    """A thousand whole pods at once are thirty megabytes; of each a few hundred bytes are kept."""
+    kube = FakeKube()
+    for i in range(250):
+        kube.put(PODS, pod(f"p{i}"))
+    alive: weakref.WeakSet[Whole] = weakref.WeakSet()
+    most: list[int] = []
+    list_page = kube.list_page
+
+    class Whole(dict):
+        """A dict that can be counted."""
+
+        __hash__ = object.__hash__
+
+    async def pages(*args, **more):
+        page = await list_page(*args, **more)
+        items = page.pop("items")
+
+        def one_by_one():
+            while items:
+                whole = Whole(items.pop())
+                alive.add(whole)
+                most.append(len(alive))
+                yield whole
+                del whole
+
+        return {**page, "items": one_by_one()}
+
+    kube.list_page = pages
+    async with Watched(kube) as watched:
+        assert len(watched.names()) == 250
+    assert max(most) <= 2
+    assert {call.verb for call in kube.calls} == {"list", "watch"}
+    assert [call.verb for call in kube.calls].count("list") == 3, "a hundred at a time"
+
+
+async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones():
+    kube = FakeKube()
+    for i in range(23):
+        kube.put(PODS, pod(f"p{i:02}"))
+    list_page, limits = kube.list_page, []
+
+    async def pages(*args, limit, **more):
+        limits.append(limit)
+        if limit > 5:
+            raise errors.TooLarge("LIST", "the answer is longer than 8388608 bytes")
+        return await list_page(*args, limit=limit, **more)
+
+    kube.list_page = pages
+    async with Watched(kube, page=20) as watched:
+        assert watched.names() == [f"p{i:02}" for i in range(23)]
+    assert limits == [20, 10, 5, 5, 5, 5, 5]
+
+
 async def test_the_server_selects_by_labels_and_the_copy_drops_what_leaves_the_selection():
     kube = FakeKube()
     kube.put(PODS, pod("mine", app="dtj"))
     kube.put(PODS, pod("other", app="web"))
     async with Watched(kube, labels="app=dtj") as watched:
         assert watched.names() == ["mine"]
-
-
-async def test_children_are_found_by_the_uid_of_their_controller():
-    kube = FakeKube()
-    kube.put(PODS, pod("a", owner="job-1"))
-    kube.put(PODS, pod("b", owner="job-2"))
-    async with Watched(kube) as watched:
-        assert watched.reflector.owned_by("job-1") == ["a"]
-        kube.edit(PODS, "a", lambda item: item["metadata"]["ownerReferences"][0].update(uid="job-2"))
-        await watched.until(lambda: ("MODIFIED", "a") in watched.changes)
-        assert watched.reflector.owned_by("job-1") == []
-        assert sorted(watched.reflector.owned_by("job-2")) == ["a", "b"]
-        kube.remove(PODS, "a")
-        await watched.until(lambda: ("DELETED", "a") in watched.changes)
-        assert watched.reflector.owned_by("job-2") == ["b"]
-
-
-async def test_an_event_older_than_what_is_known_changes_nothing():
-    kube = FakeKube()
-    old = kube.put(PODS, pod("p", step="1"))
-    kube.put(PODS, pod("p", step="2"))
-    async with Watched(kube) as watched:
-        watched.reflector._apply("MODIFIED", old)
-        assert watched.changes == [("ADDED", "p")]
-
-
-async def test_our_own_write_is_learnt_at_once_and_announced_once():
-    kube = FakeKube()
-    kube.put(PODS, pod("p"))
-    async with Watched(kube) as watched:
-        written = kube.put(PODS, pod("p", step="2"))
-        watched.reflector.learn(written)
-        assert watched.changes == [("ADDED", "p"), ("MODIFIED", "p")]
-        kube.put(PODS, pod("q"))
-        await watched.until(lambda: ("ADDED", "q") in watched.changes)
-        assert watched.changes == [("ADDED", "p"), ("MODIFIED", "p"), ("ADDED", "q")]
-
-
-async def test_an_answer_that_comes_after_the_deletion_raises_nobody_from_the_dead():
-    kube = FakeKube()
-    kube.put(PODS, pod("p"))
-    async with Watched(kube) as watched:
-        answer = kube.put(PODS, pod("p", step="2"))
-        kube.remove(PODS, "p")
-        await watched.until(lambda: ("DELETED", "p") in watched.changes)
-        watched.reflector.learn(answer)
-        assert watched.names() == []
 
 
 async def test_a_silent_stream_is_given_up_before_a_minute_and_a_half():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -34,7 +35,8 @@ class AnyHistory(RuleBasedStateMachine):
         workers: dict[str, Any] = {"replicas": replicas, "spares": spares}
         if elastic:
             workers["minReplicas"] = 1
-        patient = {"maxRestarts": 1000, "crashLoop": {"sameStep": 0, "sameError": 0}}
+        backoff = {"initial": "1s", "max": "10s"}
+        patient = {"maxRestarts": 1000, "backoff": backoff, "crashLoop": {"sameStep": 0, "sameError": 0}}
         spec = a_spec(workers=workers, failurePolicy=patient, checkpoint={"volume": {"claimName": "c"}})
         self.world = World(spec, steps=30)
 
@@ -90,6 +92,13 @@ class AnyHistory(RuleBasedStateMachine):
             if pod.component == Component.STORE and pod.phase == "Running" and pod.terminated is None:
                 self.world.end_pod(uid, 1)
 
+    @rule(grace=st.sampled_from([5, 120]))
+    def store_is_deleted(self, grace: int) -> None:
+        for uid, pod in list(self.world.pods.items()):
+            if pod.component == Component.STORE and pod.phase == "Running" and pod.deletion_at is None:
+                asked: dict[str, Any] = {"deletion_at": self.world.now + grace, "deleted_at": self.world.now}
+                self.world.pods[uid] = replace(pod, **asked)
+
     @rule()
     def store_hangs(self) -> None:
         self.world.hung |= {uid for uid, pod in self.world.pods.items() if pod.component == Component.STORE}
@@ -107,9 +116,23 @@ class AnyHistory(RuleBasedStateMachine):
     def node_goes(self, node: str) -> None:
         self.world.nodes[node] = NodeView(node, False, self.world.now)
 
+    @rule(node=st.sampled_from(["node-a", "node-b"]))
+    def kubelet_goes(self, node: str) -> None:
+        self.world.nodes[node] = NodeView(node, False, self.world.now)
+        self.world.kubelets_gone.add(node)
+
+    @rule(away=st.sampled_from([0, 0, 3, 5]))
+    def nodes_go_elsewhere(self, away: int) -> None:
+        self.world.away_elsewhere = away
+
+    @rule(broken=st.booleans())
+    def node_watch_breaks_or_comes_back(self, broken: bool) -> None:
+        self.world.nodes_told_at = self.world.now if broken else None
+
     @rule()
     def nodes_return(self) -> None:
         self.world.nodes.clear()
+        self.world.kubelets_gone.clear()
 
     @rule(silent=st.booleans())
     def reports_stop_or_come(self, silent: bool) -> None:
@@ -118,6 +141,23 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(full=st.booleans())
     def cluster_fills(self, full: bool) -> None:
         self.world.schedulable = not full
+
+    @rule(gone=st.booleans())
+    def image_goes_or_comes(self, gone: bool) -> None:
+        self.world.image_gone = gone
+
+    @rule(slow=st.booleans(), code=st.sampled_from([0, 0, 42]))
+    def init_containers_take_long_or_fail(self, slow: bool, code: int) -> None:
+        self.world.init_slow, self.world.init_fails = slow, code
+
+    @rule(pick=PICK)
+    def launcher_goes_deaf(self, pick: int) -> None:
+        if uid := self._worker(pick):
+            self.world.deaf.add(uid)
+
+    @rule()
+    def launchers_hear_again(self) -> None:
+        self.world.deaf.clear()
 
     # --- the user -----------------------------------------------------------------------------------------------------
 
@@ -203,9 +243,13 @@ class AnyHistory(RuleBasedStateMachine):
         world = self.world
         world.hung.clear()
         world.cut_off.clear()
+        world.deaf.clear()
+        world.away_elsewhere, world.nodes_told_at = 0, None
+        world.image_gone, world.init_slow, world.init_fails = False, False, 0
         if self.numbers and self.numbers[-1] % 3 == 0:
             world.spec["suspend"] = True
             world.nodes.clear()
+            world.kubelets_gone.clear()
             world.run(lambda: not world.pods or world.status.done, seconds=150)
             if not world.status.done:
                 assert not world.pods
@@ -213,6 +257,7 @@ class AnyHistory(RuleBasedStateMachine):
         world.spec["suspend"] = False
         world.reporting = world.schedulable = True
         world.nodes.clear()
+        world.kubelets_gone.clear()
         world.run(seconds=300)
         assert world.status.phase == Phase.SUCCEEDED, plan(world.view())
         world.exit_when_done()

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from plan_jobs import NOW, Job, a_job, a_pod, a_report
+from plan_jobs import NO_NODE, NOW, Job, a_job, a_pod, a_report
 
 from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.wire import Progress
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import Plan, plan
 
-NOT_UP = {"phase": "Pending", "ip": "", "ready": False}
 NO_STEP = Progress(updated_at=NOW)
 
 WAITS: dict[str, tuple[Callable[[], Job], Phase, bool, Reason, str]] = {
@@ -25,32 +24,53 @@ WAITS: dict[str, tuple[Callable[[], Job], Phase, bool, Reason, str]] = {
         "2 of 2 worker pods are to be made",
     ),
     "the scheduler": (
-        lambda: a_job().replicas(2).up().change(1, **NOT_UP, node="", unschedulable="0/3 nodes: insufficient gpu"),
+        lambda: a_job().replicas(2).up().not_up(1, ip="", node="", unschedulable="0/3 nodes: insufficient gpu"),
         Phase.PENDING,
         False,
         Reason.UNSCHEDULABLE,
         "pod ner-worker-0001: 0/3 nodes: insufficient gpu",
     ),
     "the image": (
-        lambda: a_job().replicas(2).up().change(0, **NOT_UP, waiting_reason="ImagePullBackOff", waiting_message="nope"),
+        lambda: a_job().replicas(2).up().not_up(0, waiting_reason="ImagePullBackOff", waiting_message="nope"),
         Phase.STARTING,
         False,
         Reason.IMAGE_PULL,
         "pod ner-worker-0000: ImagePullBackOff: nope",
     ),
     "a missing ConfigMap": (
-        lambda: a_job().replicas(1).up().change(0, **NOT_UP, waiting_reason="CreateContainerConfigError"),
+        lambda: a_job().replicas(1).up().not_up(0, waiting_reason="CreateContainerConfigError", waiting_message="no x"),
         Phase.STARTING,
-        True,
-        Reason.WAITING_FOR_PODS,
-        "pod ner-worker-0000: CreateContainerConfigError: ",
+        False,
+        Reason.CANNOT_START,
+        "pod ner-worker-0000: CreateContainerConfigError: no x",
     ),
-    "addresses": (
-        lambda: a_job().replicas(2).up().change(0, **NOT_UP),
+    "a node that takes its time": (
+        lambda: a_job().replicas(2).up().not_up(0),
         Phase.STARTING,
         True,
         Reason.WAITING_FOR_PODS,
-        "1 of 2 worker pods have no address yet",
+        "1 of 2 workers are not there yet: pod ner-worker-0000: node node-a has not started its container yet",
+    ),
+    "an init container": (
+        lambda: a_job().replicas(2).up().not_up(1, init="fetch-data"),
+        Phase.STARTING,
+        True,
+        Reason.WAITING_FOR_PODS,
+        "1 of 2 workers are not there yet: pod ner-worker-0001: its init container fetch-data is not through yet",
+    ),
+    "a launcher": (
+        lambda: a_job().replicas(2).up().silent(),
+        Phase.STARTING,
+        True,
+        Reason.WAITING_FOR_PODS,
+        "2 of 2 workers are not there yet: pod ner-worker-0000 runs, and its launcher does not answer yet",
+    ),
+    "whoever does not come by himself, before those who only take time": (
+        lambda: a_job().replicas(3).up().not_up(0).not_up(2, waiting_reason="ErrImagePull", waiting_message="nope"),
+        Phase.STARTING,
+        False,
+        Reason.IMAGE_PULL,
+        "pod ner-worker-0002: ErrImagePull: nope",
     ),
     "the store": (
         lambda: a_job().replicas(1).up().change(STORE_INDEX, ready=False),
@@ -60,7 +80,7 @@ WAITS: dict[str, tuple[Callable[[], Job], Phase, bool, Reason, str]] = {
         "pod ner-store is not ready yet",
     ),
     "the store's node": (
-        lambda: a_job().replicas(1).up().change(STORE_INDEX, **NOT_UP, unschedulable="no cpu"),
+        lambda: a_job().replicas(1).up().change(STORE_INDEX, **NO_NODE, unschedulable="no cpu"),
         Phase.STARTING,
         False,
         Reason.UNSCHEDULABLE,
@@ -153,7 +173,7 @@ def test_trained_by_all_is_ready() -> None:
 
 def test_trained_by_fewer_is_degraded_and_says_for_whom_it_waits() -> None:
     job = a_job().replicas(2, least=1).running().status(members=(0,), min_members=1)
-    made = plan(job.change(1, **NOT_UP, node="", unschedulable="no gpu").view())
+    made = plan(job.not_up(1, ip="", node="", unschedulable="no gpu").view())
     assert made.status.phase == Phase.RUNNING
     text = "training goes on with 1 of 2 workers; pod ner-worker-0001: no gpu"
     assert _condition(made, Condition.DEGRADED) == ("True", Reason.FEWER_WORKERS, text)
@@ -197,6 +217,12 @@ def test_how_the_command_runs_is_told_once() -> None:
     made = plan(job.view())
     assert Reason.RUNS_AS_SUBPROCESS in [event.reason for event in made.events]
     assert plan(job.stored(made.status).view(NOW + 60)).events == ()
+
+
+def test_that_ranks_are_no_forks_where_that_was_asked_for_is_no_news() -> None:
+    made = plan(_formed(1).spec(launcher={"preload": False}).says(0, run_as="subprocess").view())
+    assert Reason.RUNS_AS_SUBPROCESS not in [event.reason for event in made.events]
+    assert Reason.TRAINING in [event.reason for event in made.events]
 
 
 def test_where_members_gave_up_waiting_they_meet_again() -> None:

@@ -127,7 +127,12 @@ INTERRUPTIONS = st.lists(st.one_of(st.just("conflict"), st.integers(0, 5)), max_
 
 def _settle(world: World) -> None:
     def settled() -> bool:
-        return world.status.phase == Phase.RUNNING and len(world.status.members) == world.spec["workers"]["replicas"]
+        # Ranks train on without a store, until all have met at the next one.
+        without_store = any(each.error for each in world.launchers.values())
+        members = len(world.status.members)
+        return (
+            world.status.phase == Phase.RUNNING and members == world.spec["workers"]["replicas"] and not without_store
+        )
 
     world.run(settled, seconds=400)
     assert settled()

@@ -9,7 +9,9 @@ from dtj_api.names import Cause, Condition, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import SaveRequest
 from dtj_api.wire import Meet, Save, Stop
-from dtj_operator.plan import CreateWorker, SendMeet, SendSave, SendStop, plan
+from dtj_operator.observe.view import STORE_INDEX
+from dtj_operator.plan import CreateWorker, SendMeet, SendRelease, SendSave, SendStop, plan
+from dtj_operator.plan.need.elastic import SAVE_PATIENCE
 
 CHECKPOINT = {"volume": {"claimName": "data"}}
 
@@ -121,7 +123,7 @@ def test_a_loss_takes_those_who_stand_ready_along_and_nobody_else() -> None:
 
 
 def test_fewer_are_wanted_while_nobody_trains() -> None:
-    job = a_job().replicas(3, least=1).up().change(2, phase="Pending", ip="", node="").replicas(2, least=1)
+    job = a_job().replicas(3, least=1).up().not_up(2, ip="", node="").replicas(2, least=1)
     made = plan(job.view())
     assert made.status.members == (0, 1)
     assert deleted(made) == ["pod-2-1"]
@@ -130,7 +132,7 @@ def test_fewer_are_wanted_while_nobody_trains() -> None:
 
 def _short_of_one(least: int, *, phase: Phase, age: float):
     job = a_job().replicas(3, least=least).spec(schedule={"startTimeout": "2m"}).up()
-    job.change(2, phase="Pending", ip="", node="", unschedulable="0/2 nodes are available")
+    job.not_up(2, ip="", node="", unschedulable="0/2 nodes are available")
     return job.status(phase=phase, resumed_at=NOW - age, incarnation_at=NOW - age)
 
 
@@ -173,7 +175,7 @@ def test_who_goes_on_with_fewer_meets_with_fewer() -> None:
 
 
 def test_without_a_start_timeout_a_job_waits_and_says_why() -> None:
-    job = a_job().replicas(2, least=1).up().change(1, phase="Pending", ip="", node="", unschedulable="no gpu")
+    job = a_job().replicas(2, least=1).up().not_up(1, ip="", node="", unschedulable="no gpu")
     made = plan(job.status(resumed_at=NOW - 1e6, incarnation_at=NOW - 1e6).view())
     assert made.status.members == (0, 1)
     progressing = made.status.condition(Condition.PROGRESSING)
@@ -222,3 +224,34 @@ def test_a_resize_that_comes_again_is_saved_for_again() -> None:
     assert again.status.save is not None
     assert again.status.save.id != first.id
     assert again.status.incarnation == 1, "nobody meets before it is made"
+
+
+@pytest.mark.parametrize("first", ["the store is lost", "the size is changed"])
+def test_a_job_whose_ranks_train_on_without_a_store_is_made_smaller_after_the_next_meeting(first: str) -> None:
+    """All of them save before they move, or nobody can; the save that a smaller job needs is asked for there."""
+    job = a_job().spec(checkpoint=CHECKPOINT).replicas(3).running().status(trained=1)
+    for index in range(3):
+        job.says(index, world_size=3)
+    if first == "the size is changed":
+        job.replicas(2)
+        job.stored(plan(job.view()).status)
+    job.stored(plan(job.end(STORE_INDEX, 137).view()).status).replicas(2)
+    waits = plan(job.view())
+    assert waits.status.members == (0, 1, 2)
+    assert (of(waits, SendStop), of(waits, SendRelease), waits.status.incarnation) == ([], [], 2)
+    assert "pod-2-1" not in deleted(waits)
+
+    job.stored(waits.status).pod(a_pod(STORE_INDEX, incarnation=2))
+    told = plan(job.view())
+    assert [act.message for act in of(told, SendMeet)] == [Meet(2, 3, 3, "10.0.0.0:29400")] * 3
+    job.stored(told.status)
+    for index in range(3):
+        job.says(index, state=LauncherState.MEETING, incarnation=2, round=0)
+    saves = plan(job.view())
+    assert saves.status.members == (0, 1, 2)
+    assert of(saves, SendStop) == []
+    assert plan(job.view(NOW + SAVE_PATIENCE)).status.members == (0, 1), "they come no more"
+    for index in range(3):
+        job.says(index, state=LauncherState.TRAINING, incarnation=2, round=1)
+    job.stored(plan(job.stored(saves.status).view()).status)
+    assert len(of(plan(job.view()), SendSave)) == 3

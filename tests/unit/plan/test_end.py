@@ -173,6 +173,11 @@ def test_a_sidecar_that_never_ends_goes_with_its_pod(keep: str, after: float, go
         assert made.requeue_after == 1
 
 
+def test_a_pod_whose_sidecar_never_ends_is_deleted_once_with_all_others() -> None:
+    job = _finished(Phase.SUCCEEDED, "All").end(2, 0).change(1, phase="Running").without(STORE_INDEX)
+    assert sorted(deleted(plan(job.view(NOW + 30)))) == ["pod-0-1", "pod-1-1", "pod-2-1"]
+
+
 @pytest.mark.parametrize("keep", ["Running", "All", "None"])
 def test_the_store_goes_when_nobody_runs(keep: str) -> None:
     job = _finished(Phase.SUCCEEDED, keep).end(2, 0)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plan_jobs import NOW, a_job, a_pod, a_report, failed, of
+from plan_jobs import NOT_UP, NOW, a_job, a_pod, a_report, a_spec, failed, of
+from plan_world import World
 
 from dtj_api.names import Cause, LauncherState, Phase, Reason
 from dtj_api.wire import Meet, Release
-from dtj_operator.observe.view import STORE_INDEX
+from dtj_operator.observe.view import STORE_INDEX, PodView, Terminated
 from dtj_operator.plan import CreateStore, CreateWorker, DeletePod, SendMeet, SendRelease, plan
+from dtj_operator.plan.count.restarts import RECENT
 
 CAUSES: list[tuple[str, dict[str, Any], Cause]] = [
     ("exit 1", {"code": 1}, Cause.POD_FAILED),
@@ -91,11 +93,11 @@ def test_another_pod_under_the_same_name_is_a_loss_of_the_first() -> None:
     assert {each.uid for each in made.status.pods} == {"pod-0-1", "pod-1-new"}
 
 
-def test_survivors_are_released_at_once_and_meet_when_the_replacement_has_an_address() -> None:
+def test_survivors_are_released_at_once_and_meet_when_the_replacement_answers() -> None:
     job = a_job().replicas(2).running().without(1)
     first = plan(job.view())
     assert SendRelease("ner-worker-0000", "pod-0-1", "10.0.1.0", Release(1, 1)) in first.actions
-    job.stored(first.status).pod(a_pod(1, incarnation=2, phase="Pending", ip=""))
+    job.stored(first.status).pod(a_pod(1, incarnation=2, **NOT_UP))
     assert SendMeet not in map(type, plan(job.view()).actions)
     new = a_pod(1, incarnation=2)
     job.pod(new, a_report(new, incarnation=0, round_=0, state=LauncherState.WAITING))
@@ -141,7 +143,7 @@ def test_what_ends_before_the_first_meeting_costs_no_incarnation() -> None:
         ({"phase": "Failed"}, True),
         ({"phase": "Succeeded"}, True),
         ({"phase": "Failed", "deletion_at": NOW + 3}, True),
-        ({"deletion_at": NOW + 3}, False),
+        ({"deletion_at": NOW + 119}, False),
         ({"ready": False}, False),
     ],
 )
@@ -222,3 +224,59 @@ def test_the_message_has_the_end_of_the_log() -> None:
     assert found.reason == Reason.BUDGET_SPENT
     assert "ValueError: boom" in found.message
     assert "maxRestarts allows 0" in found.message
+
+
+def _init_failed(code: int = 42) -> PodView:
+    ended = Terminated(code, message="no such bucket: corpora\n", finished_at=NOW - 1)
+    return a_pod(1, **{**NOT_UP, "phase": "Failed"}, init="fetch-data", init_ended=ended)
+
+
+def test_an_init_container_that_fails_is_named_with_its_exit_code_and_its_words() -> None:
+    job = a_job().replicas(2).spec(failurePolicy={"maxRestarts": 0}).up()
+    made = plan(job.pod(_init_failed()).view())
+    assert made.status.restarts.by_cause == {Cause.POD_FAILED: 1}
+    found = made.status.condition("Failed")
+    assert found is not None
+    assert "ner-worker-0001" in found.message
+    assert "its init container fetch-data exited 42: no such bucket: corpora" in found.message
+
+
+def test_rules_speak_of_an_init_container_by_its_exit_code_and_its_words() -> None:
+    for matches in ({"onExitCodes": [42]}, {"onMessage": "*no such bucket*"}):
+        policy = {"rules": [{"action": "Fail", **matches}]}
+        made = plan(a_job().replicas(2).spec(failurePolicy=policy).up().pod(_init_failed()).view())
+        found = made.status.condition("Failed")
+        assert found is not None
+        assert found.reason == Reason.FAILURE_RULE
+        assert "fetch-data exited 42" in found.message
+
+
+@pytest.mark.parametrize("code", [64, 65, 143])
+def test_what_an_init_container_means_by_its_exit_codes_is_its_own_affair(code: int) -> None:
+    made = plan(a_job().replicas(2).up().pod(_init_failed(code)).view())
+    assert made.status.restarts.by_cause == {Cause.POD_FAILED: 1}
+    assert made.status.phase != Phase.FAILED
+
+
+def test_an_init_container_that_always_fails_spends_the_budget_once_a_pod_with_pauses() -> None:
+    policy = {"maxRestarts": 1, "backoff": {"initial": "10s", "max": "20s"}}
+    world = World(a_spec(failurePolicy=policy))
+    world.init_fails = 42
+    world.run()
+    assert world.status.phase == Phase.FAILED
+    assert (world.status.restarts.counted, world.status.restarts.excused) == (2, 0)
+    assert len(world.created) == 2
+    assert world.now >= 1_800_000_000.0 + 10
+
+
+@pytest.mark.parametrize(("before", "ends"), [(5000, False), (5001, True)])
+def test_a_huge_budget_is_counted_without_a_time_for_each_restart(before, ends):
+    """A hundred thousand times in the status are more than the API server stores: nothing more could be written."""
+    job = a_job().running().spec(failurePolicy={"maxRestarts": 5000, "window": "999999h"})
+    recent = tuple(NOW - 5000 + i for i in range(RECENT))
+    job.status(restarts=job.view().status.restarts.model_copy(update={"counted": before - 1, "recent": recent}))
+    made = plan(job.end(0).view())
+    assert made.status.restarts.counted == before
+    assert len(made.status.restarts.recent) == RECENT
+    assert made.status.restarts.recent[-1] == NOW
+    assert (made.status.phase == Phase.FAILED) is ends

@@ -30,7 +30,7 @@ def test_a_node_is_tolerated_for_as_long_as_the_spec_says(
     made = plan(_away(seconds, **node_loss).view())
     assert made.status.restarts.by_cause == ({Cause.NODE_LOST: 1} if lost else {})
     assert of(made, DeletePod) == (
-        [DeletePod("ner-worker-0001", "pod-1-1", "its end is counted (NodeLost)", 0)] if lost else []
+        [DeletePod("ner-worker-0001", "pod-1-1", "its end is counted (NodeLost)", 0, with_node=True)] if lost else []
     )
     if not lost:
         assert made.requeue_after == 1
@@ -43,7 +43,7 @@ def test_new_pods_avoid_a_lost_node_for_an_hour() -> None:
     assert (excluded.name, excluded.until) == ("node-b", NOW + 3600)
     assert [event.message for event in first.events if event.reason == Reason.NODE_EXCLUDED] == [
         "new pods avoid node node-b for 1h: pod ner-worker-0001 is lost (NodeLost): "
-        "node node-b has not been ready for 30s"
+        "node node-b has not been ready for 30s, and nothing on it answers"
     ]
     second = plan(job.stored(first.status).without(1).view())
     assert of(second, CreateWorker) == [CreateWorker("ner-worker-0001", 1, 2, ("node-b",))]

@@ -12,6 +12,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import JobProgress
 from dtj_api.wire import Progress
 from dtj_operator.plan import plan
+from dtj_operator.plan.holder import RENEW
 
 
 def _settled(now: float = NOW) -> Job:
@@ -60,9 +61,9 @@ def test_a_transition_does_not_wait_for_the_interval_of_the_metrics() -> None:
     assert (made.write, made.urgent) == (True, True)
 
 
-def test_nothing_new_is_not_written_and_not_waited_for() -> None:
-    made = plan(_settled().view(NOW + 3600))
-    assert (made.write, made.actions, made.events, made.requeue_after) == (False, (), (), None)
+def test_nothing_new_is_not_written_and_only_the_claim_is_waited_for() -> None:
+    made = plan(_settled().view(NOW + 60))
+    assert (made.write, made.actions, made.events, made.requeue_after) == (False, (), (), RENEW - 60)
 
 
 def test_a_transition_does_not_wait() -> None:

@@ -161,6 +161,19 @@ def test_a_store_out_of_reach_interrupts_when_the_ranks_were_ended() -> None:
     assert (began.at, began.cause) == (NOW - 2, Cause.STORE_LOST)
 
 
+def test_a_store_that_is_lost_costs_the_time_since_the_ranks_were_told_to_move() -> None:
+    """They trained on until then."""
+    clock = replace(IN_PLACE, left_at=NOW - 2, formed_at=NOW - 1.5, started_at=NOW - 1.2, spoke_at=None)
+    at, noticed, met = Timestamp(NOW - 60), Timestamp(NOW - 59), Timestamp(NOW - 3)
+    began = Interruption(at=at, cause=Cause.STORE_LOST, detected_at=noticed, met_at=met)
+    job = _regrouped(clock, replace(clock, first_step_at=None)).status(interruption=began)
+    (recovery,) = plan(job.view()).status.recoveries
+    assert recovery.at == NOW - 3
+    assert recovery.seconds <= 3
+    left_before = _regrouped(replace(clock, left_at=NOW - 59), clock).status(interruption=began)
+    assert plan(left_before.view()).status.recoveries[0].at == NOW - 60
+
+
 def test_a_hang_began_with_the_last_step_however_long_ago_that_was() -> None:
     job = a_job().replicas(2).running().status(resumed_at=Timestamp(NOW - 5000))
     job.says(1, round=2, failures=(a_failure(hang=True, exit_code=0, at=NOW - 603),))

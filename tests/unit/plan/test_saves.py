@@ -13,7 +13,7 @@ from dtj_api.names import Cause, Condition, Phase, Reason
 from dtj_api.status import CheckpointStatus
 from dtj_api.wire import Clock, LostSaves, Progress, VolumeTry
 from dtj_operator.plan import Plan, SendSave, plan
-from dtj_operator.plan.elastic import SAVE_PATIENCE
+from dtj_operator.plan.need.elastic import SAVE_PATIENCE
 
 VOLUME = {"volume": {"claimName": "data"}}
 GOOD = VolumeTry(at=NOW - 60, seconds=0.01)
@@ -228,6 +228,20 @@ def test_a_save_that_was_lost_while_the_pods_leave_is_told() -> None:
     assert _condition(second)[:2] == ("True", Reason.VOLUME_FULL)
     third = plan(job.stored(second.status).view(NOW + 3))
     assert _events(third, Reason.NOT_SAVED) == []
+
+
+@pytest.mark.parametrize("gone", [(), (0, 1)], ids=["the pods are still there", "the pods are gone"])
+def test_by_the_policy_a_save_that_was_lost_while_the_pods_leave_fails_the_job_when_it_resumes(gone) -> None:
+    first = plan(_job(onFailure="Fail").spec(suspend=True).view())
+    job = _job(onFailure="Fail").spec(suspend=True).stored(first.status).says(0, lost_saves=FULL)
+    second = plan(job.view(NOW + 2))
+    assert second.status.phase == Phase.SUSPENDED
+    suspended = second.status.condition(Condition.SUSPENDED)
+    assert "; the job fails when it resumes: checkpoint.onFailure is Fail: the save of step 30 " in suspended.message
+    for index in gone:
+        job.without(index)
+    failed = plan(job.spec(suspend=False).stored(second.status).view(NOW + 9)).status.condition(Condition.FAILED)
+    assert (failed.status, failed.reason) == ("True", Reason.VOLUME_FULL)
 
 
 def test_a_resize_whose_save_does_not_come_says_so() -> None:

@@ -93,7 +93,7 @@ def test_two_losses_and_one_spare() -> None:
 
 def test_a_start_takes_whoever_is_there_first() -> None:
     job = a_job().replicas(2).spec_workers(spares=1).up()
-    job.change(0, phase="Pending", ip="", node="", unschedulable="no gpu")
+    job.not_up(0, ip="", node="", unschedulable="no gpu")
     made = plan(_stands_by(job, 1, 2).view())
     assert made.status.members == (1, 2)
 

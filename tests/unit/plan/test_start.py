@@ -42,19 +42,17 @@ def test_a_job_whose_question_is_not_answered_soon_says_so() -> None:
     assert kinds(made) == [DryRunWorker]
     assert made.urgent
     assert made.status.phase == Phase.PENDING
-    assert not made.eager, "only what a first start makes may go beside the write"
     assert made.status.incarnation == 1
     assert made.status.members == (0, 1, 2)
     assert made.status.start_time == made.status.resumed_at == NOW + 3
 
 
-def test_once_admitted_the_pods_and_what_they_wait_for_are_made_beside_the_first_write() -> None:
+def test_once_admitted_the_pods_and_what_they_wait_for_are_made_after_the_first_write() -> None:
     made = plan(a_job().replicas(2).admitted().view())
     assert kinds(made) == [CreateKey, CreateStore, CreateWorker, CreateWorker]
     assert [act.name for act in of(made, CreateWorker)] == ["ner-worker-0000", "ner-worker-0001"]
     assert made.status.is_true(Condition.ADMITTED)
     assert made.write
-    assert made.eager
     assert made.requeue_after is None
 
 
@@ -68,10 +66,6 @@ def test_a_start_that_was_cut_off_before_its_status_was_stored_is_taken_up() -> 
     assert made.status.incarnation == 1
     assert [act.name for act in of(made, CreateWorker)] == ["ner-worker-0001"]
     assert not of(made, DeletePod)
-
-
-def test_nothing_goes_beside_a_write_once_a_status_is_stored() -> None:
-    assert not plan(a_job().replicas(2).up().without(1).view()).eager
 
 
 def test_nobody_meets_before_service_and_policy_are_there() -> None:
@@ -152,7 +146,8 @@ def test_a_network_that_is_open_now_loses_the_policy_that_the_job_had() -> None:
     there = Children(service=True, key=True, policy=True, policy_uid="policy-1")
     job = a_job().replicas(2).running().fields(children=there)
     assert plan(job.view()).actions == ()
-    assert plan(job.spec(network={"policy": "Open"}).view()).actions == (DeletePolicy("ner-workers", "policy-1"),)
+    (action,) = plan(job.spec(network={"policy": "Open"}).view()).actions
+    assert action == DeletePolicy("ner-workers", "policy-1", "network.policy is Open")
 
 
 def test_a_child_that_somebody_deleted_is_made_again() -> None:
@@ -178,7 +173,7 @@ def _waiting(job, *indices: int):
     return job
 
 
-def test_all_meet_once_the_store_is_ready_and_everybody_has_an_address() -> None:
+def test_all_meet_once_the_store_is_ready_and_everybody_answers() -> None:
     made = plan(_waiting(a_job().replicas(2).up(), 0, 1).view())
     message = Meet(1, 2, 2, "10.0.0.0:29400")
     assert made.actions == tuple(SendMeet(a_pod(i).name, a_pod(i).uid, a_pod(i).ip, message) for i in (0, 1))
@@ -189,7 +184,7 @@ def test_all_meet_once_the_store_is_ready_and_everybody_has_an_address() -> None
 def test_nobody_meets_too_early() -> None:
     job = _waiting(a_job().replicas(2).up(), 0, 1)
     assert plan(job.change(STORE_INDEX, ready=False).view()).actions == ()
-    job.change(STORE_INDEX, ready=True).change(1, ip="")
+    job.change(STORE_INDEX, ready=True).not_up(1)
     made = plan(job.view())
     assert made.actions == ()
     assert made.status.store.address == ""
@@ -234,6 +229,25 @@ def test_an_unreadable_spec_is_said_once_and_nothing_is_touched() -> None:
     assert made.status.phase == Phase.RUNNING
     again = plan(job.stored(made.status).view(NOW + 100))
     assert (again.write, again.events) == (False, ())
+
+
+def test_of_a_job_that_runs_and_cannot_be_read_any_more_nothing_is_claimed_that_nobody_looks_at() -> None:
+    job = a_job().replicas(2).running()
+    spec, status = job.view().spec, plan(job.view()).status
+    assert status.is_true(Condition.READY)
+    edited = job.stored(status).fields(spec=None, spec_error="spec: 131073 bytes of JSON, more than the 131072")
+    made = plan(edited.view(NOW + 5))
+    assert made.actions == ()
+    ready, progressing = (made.status.condition(kind) for kind in (Condition.READY, Condition.PROGRESSING))
+    assert ready is not None
+    assert progressing is not None
+    assert (ready.status, ready.reason, ready.last_transition_time) == ("Unknown", Reason.INVALID_SPEC, NOW + 5)
+    assert (progressing.status, progressing.reason) == ("Unknown", Reason.INVALID_SPEC)
+    assert "nobody looks after the job" in ready.message
+    assert not plan(edited.stored(made.status).view(NOW + 100)).write
+    mended = plan(edited.fields(spec=spec, spec_error="").view(NOW + 200)).status
+    assert mended.is_true(Condition.READY)
+    assert mended.is_true(Condition.ADMITTED)
 
 
 def test_what_the_api_server_refuses_is_said_in_its_words_and_tried_again() -> None:

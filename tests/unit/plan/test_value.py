@@ -49,7 +49,7 @@ def test_deletes_come_before_creates_and_messages_last() -> None:
 
 @pytest.mark.parametrize("package", [dtj_operator.plan, dtj_operator.render], ids=["plan", "render"])
 def test_plan_and_render_import_no_clock_and_no_io(package) -> None:
-    for file in Path(package.__file__).parent.glob("*.py"):
+    for file in Path(package.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []

@@ -1,11 +1,10 @@
-"""The documentation says what the code says: names, generated pages, commands and examples."""
+"""The documentation says what the code says: names, generated pages and examples; its commands: test_documented.py."""
 
 import enum
 import importlib.util
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ import yaml
 import dtj
 from dtj_api import names
 from dtj_api.base import read
+from dtj_api.metrics import JobMetric, OperatorMetric, TrainMetric
 from dtj_api.spec import JobSpec
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -60,9 +60,9 @@ def test_the_status_page_names_exactly_the_exit_codes():
 @pytest.mark.parametrize(
     ("heading", "metrics"),
     [
-        ("Worker pods", names.TrainMetric),
-        ("Operator", names.JobMetric),
-        ("Operator, about itself", names.OperatorMetric),
+        ("Worker pods", TrainMetric),
+        ("Operator", JobMetric),
+        ("Operator, about itself", OperatorMetric),
     ],
 )
 def test_the_metrics_page_names_exactly_the_metrics(heading: str, metrics: type[enum.StrEnum]):
@@ -71,7 +71,7 @@ def test_the_metrics_page_names_exactly_the_metrics(heading: str, metrics: type[
 
 @pytest.mark.parametrize("page", DOCS, ids=relative)
 def test_metrics_named_anywhere_exist(page: pathlib.Path):
-    known = {str(metric) for metric in [*names.TrainMetric, *names.JobMetric]}
+    known = {str(metric) for metric in [*TrainMetric, *JobMetric]}
     named = set(re.findall(r"\bdtj_(?:train|job)_[a-z_]*[a-z]\b", page.read_text()))
     assert named <= known | {"dtj_train_step_seconds_sum", "dtj_train_step_seconds_count"}
 
@@ -83,57 +83,6 @@ def test_the_manifest_reference_is_fresh():
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     assert reference.PAGE.read_text() == reference.page(), "docs/manifest.md is stale; run: make generate"
-
-
-def commands(page: pathlib.Path) -> list[str]:
-    """The lines after `$ ` in console blocks, continued lines joined, comments cut."""
-    found = []
-    for block in re.findall(r"^ *```console\n(.*?)^ *```", page.read_text(), re.M | re.S):
-        joined = block.replace("\\\n", " ")
-        found += [line.split("$ ", 1)[1] for line in joined.splitlines() if line.lstrip().startswith("$ ")]
-    return found
-
-
-COMMANDS = [(relative(page), command) for page in DOCS for command in commands(page)]
-
-
-def program(command: str) -> list[str]:
-    """The words of a command, without assignments before it and what comes after a pipe or redirection."""
-    words = shlex.split(command, comments=True)
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        words = words[1:]
-    for stop in ("|", ">", "&&"):
-        if stop in words:
-            words = words[: words.index(stop)]
-    return words
-
-
-def test_there_are_commands_to_check():
-    assert len(COMMANDS) > 10
-
-
-@pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_a_command_of_the_docs_can_be_run(page: str, command: str):
-    words = program(command)
-    match words[0]:
-        case "make":
-            targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.M))
-            assert {word for word in words[1:] if "=" not in word} <= targets
-        case "tools/cluster/cluster" | "dtj" | "dtj-operator" | "uv":
-            words = words[2:] if words[:2] == ["uv", "run"] else words
-            executable = ROOT / words[0] if "/" in words[0] else pathlib.Path(sys.executable).with_name(words[0])
-            asked = [str(executable), *(word for word in words[1:2] if not word.startswith("-")), "--help"]
-            told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=120)
-            assert told.returncode == 0, told.stderr
-            for option in (word.split("=")[0] for word in words if word.startswith("--")):
-                assert option in told.stdout
-        case "kubectl" | "helm" | "kind" | "docker" | "git" | "export":
-            pass
-        case other:
-            pytest.fail(f"{page}: `{other}` is no command that this test knows")
-    for word in words:
-        if re.fullmatch(r"(examples|charts|crds|tools|docs)/[\w./-]+", word):
-            assert (ROOT / word).exists(), f"{page}: {word} does not exist"
 
 
 @pytest.mark.parametrize("page", DOCS, ids=relative)

@@ -68,7 +68,7 @@ class QueueMachine(RuleBasedStateMachine):
         available = self.dirty - self.held
 
         async def take():
-            async with asyncio.timeout(0 if not available else 5):
+            async with asyncio.timeout(0 if not available else 60):
                 return await self.queue.get()
 
         try:
@@ -158,7 +158,7 @@ async def test_a_waiting_worker_wakes_for_a_key_that_becomes_due():
     worker = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.add_after("a", 0.01)
-    assert await asyncio.wait_for(worker, 5) == "a"
+    assert await asyncio.wait_for(worker, 60) == "a"
 
 
 async def test_all_waiting_workers_get_work():
@@ -167,7 +167,7 @@ async def test_all_waiting_workers_get_work():
     await asyncio.sleep(0)
     for key in "abc":
         queue.add(key)
-    assert sorted(await asyncio.wait_for(asyncio.gather(*workers), 5)) == ["a", "b", "c"]
+    assert sorted(await asyncio.wait_for(asyncio.gather(*workers), 60)) == ["a", "b", "c"]
 
 
 async def test_shutdown_ends_waiting_workers_and_hands_out_nothing_more():

@@ -8,7 +8,7 @@ from operator_process import a_job
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from dtj_api import names
+from dtj_api.metrics import JobMetric, OperatorMetric
 from dtj_operator.observe.records import job_record
 from dtj_operator.telemetry.jobs import JobCollector
 from dtj_operator.telemetry.runtime import RuntimeMetrics
@@ -38,7 +38,9 @@ def record(name="ner", status=None):
 
 def page(jobs) -> str:
     registry = CollectorRegistry()
-    registry.register(JobCollector(lambda: jobs))
+    collector = JobCollector(lambda: jobs, lambda: 0)
+    registry.register(collector)
+    collector.look()
     return generate_latest(registry).decode()
 
 
@@ -99,7 +101,7 @@ def test_every_job_metric_of_the_contract_is_exported():
     changes = {"progress": STATUS["progress"] | {"samplesPerSecond": 1.0}, "straggler": slow}
     text = page([record(status=STATUS | changes)])
     assert 'dtj_job_straggler_ratio{job="ner",namespace="ml",node="node-a",rank="2"} 2.1' in text
-    assert not [metric for metric in names.JobMetric if not re.search(rf"^{metric}(_bucket)?{{", text, re.MULTILINE)]
+    assert not [metric for metric in JobMetric if not re.search(rf"^{metric}(_bucket)?{{", text, re.MULTILINE)]
 
 
 def test_every_metric_of_the_operator_is_exported_and_two_operators_do_not_collide():
@@ -114,6 +116,10 @@ def test_every_metric_of_the_operator_is_exported_and_two_operators_do_not_colli
         metrics.reconcile_began()
         metrics.reconcile_ended("error", 0.1)
         metrics.lag(-1.0)
+        collector = JobCollector(lambda: (), lambda: 2)
+        registry.register(collector)
+        collector.look()
     text = generate_latest(registries[1]).decode()
-    assert not [metric for metric in names.OperatorMetric if metric not in text]
+    assert "dtj_operator_jobs_of_others 2.0" in text
+    assert not [metric for metric in OperatorMetric if metric not in text]
     assert 'rest_client_requests_total{code="200",host="https://api",method="GET"} 1.0' in text

@@ -47,8 +47,8 @@ async def test_a_job_is_reconciled_all_the_same(broken):
         done.append(args)
         return SimpleNamespace(again=False)
 
-    world: Any = SimpleNamespace(view=get, expectations=SimpleNamespace(wait=lambda _: 0.0))
-    executor: Any = SimpleNamespace(execute=execute)
+    world: Any = SimpleNamespace(view=get, expectations=SimpleNamespace(wait=lambda _: 0.0), look_again=lambda _: None)
+    executor: Any = SimpleNamespace(execute=execute, compare=lambda each: each)
     await Reconciler(world, executor, ProgressShare(), broken.recorder).reconcile((NAMESPACE, NAME))
     assert done, "what is due is done"
 

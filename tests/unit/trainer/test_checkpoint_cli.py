@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from documented import documented
 from safetensors.torch import load_file
 from trainer_fixture import config_of
+from trainer_jobs import train_job
+from trainer_ranks import run_ranks, work_env
 
 from dtj.lineage import Lineage
 from dtj_trainer.cli import main
@@ -24,12 +26,8 @@ pytestmark = pytest.mark.unit
 def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a job that was trained by one rank without a launcher: steps 5, 10 and 14, report and model."""
     out = tmp_path_factory.mktemp("finished")
-    config = out / "config.json"
-    config.write_text(json.dumps(config_of(root, epochs=1)))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("DTJ_")}
-    env = {**clean, "DTJ_WORK_DIR": str(out), "DTJ_SAVE_EVERY_STEPS": "5", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dtj_trainer.train", "--config", str(config)]
-    subprocess.run(command, env=env, check=True, timeout=280, capture_output=True)
+    (result,) = run_ranks(1, train_job, config_of(root, epochs=1), 0, None, True, env=work_env(out, 5))
+    assert result["error"] is None
     return out
 
 
@@ -41,6 +39,16 @@ def job(finished: Path, tmp_path: Path) -> Path:
 def listed(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, str]:
     assert main(["checkpoint", "list", str(path), "-o", "json"]) == 0
     return {row["name"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+
+
+FOLDER, CHECKPOINT = "/data/ner-1f0c2a9b", "step-400.i1"
+
+
+def words(command: str, job: Path) -> list[str]:
+    """The words after `dtj` of a command of the documentation, for this job's folder and its last checkpoint."""
+    program, *rest = shlex.split(command)
+    assert program == ".venv/bin/dtj"
+    return [word.replace(FOLDER, str(job)).replace(CHECKPOINT, "step-14.i1") for word in rest]
 
 
 def tree(folder: Path) -> dict[str, float]:
@@ -57,7 +65,7 @@ def test_all_are_listed_newest_first_with_what_they_are_good_for(job: Path, caps
         assert list(found.items()) == [
             ("step-14.i1", "current"), ("step-10.i1", "torn"), ("step-7.i1.bad", "bad"), ("step-5.i1", "current"),
         ]  # fmt: skip
-    assert main(["checkpoint", "list", str(job)]) == 0
+    assert main(words(documented("docs/checkpoints.md", ".venv/bin/dtj checkpoint list"), job)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:2] == ["step-14.i1", "14"]
     assert tree(job) == before, "a job may run beside it"
@@ -69,7 +77,7 @@ def test_what_a_pod_wrote_that_was_given_up_is_off_the_line(job: Path, capsys) -
 
 
 def test_whole_ones_are_called_whole_and_a_damaged_one_is_named_with_its_file(job: Path, capsys) -> None:
-    assert main(["checkpoint", "verify", str(job)]) == 0
+    assert main(words(documented("docs/checkpoints.md", ".venv/bin/dtj checkpoint verify"), job)) == 0
     assert capsys.readouterr().out == "step-14.i1: whole\nstep-10.i1: whole\nstep-5.i1: whole\n"
     os.truncate(job / "checkpoints/step-10.i1/trainer.json", 7)
     assert main(["checkpoint", "verify", str(job), "-o", "json"]) == 1
@@ -82,10 +90,13 @@ def test_whole_ones_are_called_whole_and_a_damaged_one_is_named_with_its_file(jo
     assert capsys.readouterr().out == "step-5.i1: whole\n"
 
 
-def test_the_weights_of_the_best_evaluation_are_those_of_the_model(job: Path, tmp_path: Path) -> None:
-    last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
+def test_the_weights_of_the_best_evaluation_are_those_of_the_model(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, best = tmp_path / "model.safetensors", tmp_path / "best.safetensors"
     checkpoint = str(job / "checkpoints" / "step-14.i1")
-    assert main(["checkpoint", "export", checkpoint, str(last)]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(words(documented("docs/checkpoints.md", ".venv/bin/dtj checkpoint export"), job)) == 0
     assert main(["checkpoint", "export", "--best", checkpoint, str(best)]) == 0
     model = load_file(job / "model" / "model.safetensors")
     found = load_file(best)

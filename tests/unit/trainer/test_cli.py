@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from documented import documented
 from rich.console import Console
 from trainer_fixture import config_of
 
 from dtj_api.wire import Failure, Progress, Report
 from dtj_trainer.cli import main
+from dtj_trainer.cli.manifest import load_job
 from dtj_trainer.cli.progress import ProgressLine, line
+from dtj_trainer.cli.script import script_of
 
 pytestmark = pytest.mark.unit
 
@@ -32,11 +35,14 @@ def manifest(path: Path, change) -> Path:
 MISTAKES = {
     "unknown field": (lambda job: job["spec"]["trainer"].update(epoch=3), "spec.trainer.epoch: unknown field"),
     "bad value": (lambda job: job["spec"]["trainer"].update(epochs=0), "spec.trainer.epochs: "),
-    "no trainer": (lambda job: job["spec"].pop("trainer"), "spec"),
+    "neither trainer nor command": (lambda job: job["spec"].pop("trainer"), "has no command; write one"),
     "kind": (lambda job: job.update(kind="Job"), "kind: found 0 objects of kind DistributedTrainingJob"),
     "version": (lambda job: job.update(apiVersion="dtj.dev/v1"), "apiVersion: found 'dtj.dev/v1'"),
     "name": (lambda job: job["metadata"].pop("name"), "metadata.name: required"),
     "min above replicas": (lambda job: job["spec"]["workers"].update(minReplicas=4), "minReplicas"),
+    "a name for no pod": (lambda job: job["metadata"].update(name="Ner"), "metadata.name: must be at most 48"),
+    "a field beside spec": (lambda job: job.update(specs={}), "specs: unknown field"),
+    "a field of metadata": (lambda job: job["metadata"].update(lables={}), "metadata.lables: unknown field"),
     "no such model": (lambda job: job["spec"]["trainer"]["model"].update(package="nope"), "no package 'nope'"),
     "type outside the map": (
         lambda job: job["spec"]["trainer"]["data"]["labelMap"].pop("movie"),
@@ -54,12 +60,60 @@ def test_a_mistake_is_told_by_field_and_nothing_starts(tmp_path, capsys, case):
     assert not (tmp_path / "out").exists()
 
 
+def test_numbers_and_empty_keys_are_those_of_kubectl(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        """apiVersion: dtj.dev/v1alpha1
+kind: DistributedTrainingJob
+metadata: {name: ner, annotations: }
+spec:
+  workers: {replicas: 2.0, minReplicas: , template: {spec: {containers: [{name: trainer, args: , env: }]}}}
+  checkpoint:
+  trainer:
+    task: ner
+    model: {path: m}
+    data: {train: a, dev: b, test: c, labelMap: }
+    optimizer: {lr: 5e-5, headLr: 1e-3, eps: 1e-8, weightDecay: 1e-2, maxGradNorm: 1}
+    earlyStopping: {minDelta: 1e-4}
+"""
+    )
+    spec = load_job(file).spec
+    assert (spec.workers.replicas, spec.workers.min_replicas, spec.checkpoint) == (2, None, None)
+    optimizer = spec.trainer.optimizer
+    assert (optimizer.lr, optimizer.head_lr, optimizer.eps, optimizer.weight_decay) == (5e-5, 1e-3, 1e-8, 1e-2)
+    assert spec.trainer.early_stopping.min_delta == 1e-4
+    assert spec.trainer.data.label_map == {}
+
+
+def test_the_job_of_a_list_is_found(tmp_path):
+    job = yaml.safe_load(EXAMPLE.read_text().split("\n---\n")[-1])
+    file = tmp_path / "list.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [{"kind": "ConfigMap"}, job]}))
+    assert load_job(file).name == job["metadata"]["name"]
+
+
 @pytest.mark.parametrize(("content", "says"), [("a: [", "not YAML"), ("", "found 0 objects")])
 def test_what_is_no_manifest(tmp_path, capsys, content, says):
     file = tmp_path / "job.yaml"
     file.write_text(content)
     assert main(["run", str(file)]) == 64
     assert says in capsys.readouterr().err
+
+
+def test_check_says_what_is_wrong_with_each_job_of_each_file(tmp_path, capsys):
+    good = manifest(tmp_path / "good.yaml", lambda job: None)
+    one = manifest(tmp_path / "one.yaml", lambda job: job["spec"]["trainer"].update(epochs=0))
+    two = manifest(tmp_path / "two.yaml", lambda job: job["spec"].pop("workers"))
+    both = tmp_path / "both.yaml"
+    both.write_text(f"{one.read_text()}\n---\n{two.read_text()}\n---\n{good.read_text()}\n---\nkind: ConfigMap\n")
+    assert main(["check", str(good), *map(str, sorted((EXAMPLE.parent).glob("*.yaml")))]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["check", str(both), str(tmp_path / "none.yaml"), str(good)]) == 64
+    said = capsys.readouterr()
+    assert "both.yaml: spec.trainer.epochs: " in said.err
+    assert "both.yaml: spec.workers: required, but missing" in said.err
+    assert "none.yaml: cannot be read: No such file" in said.err
+    assert said.out.count("nothing is wrong with it") == 2
 
 
 def test_workers_must_be_a_positive_number(capsys):
@@ -95,16 +149,107 @@ def test_the_newest_failure_is_kept():
     assert progress.failure == "rank 0: DataError: bad", "its peers fail after it"
 
 
-def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:
-    def small(job: dict) -> None:
-        job["spec"]["trainer"] = config_of(root, epochs=1)
-        job["spec"]["checkpoint"]["every"] = {"steps": 5}
+def test_a_script_is_started_as_its_container_says(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        """apiVersion: dtj.dev/v1alpha1
+kind: DistributedTrainingJob
+metadata: {name: own}
+spec:
+  workers:
+    template:
+      spec:
+        containers:
+          - name: trainer
+            image: x
+            workingDir: /
+            command: [python, /code/train.py]
+            args: [--rate, $(RATE), $$(RATE), $(NONE), /codes, --config=/code]
+            env:
+              - {name: RATE, value: "0.1"}
+              - {name: WHERE, value: /code/data}
+              - {name: OF_A_MAP, valueFrom: {configMapKeyRef: {name: code, key: train.py}}}
+              - {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k}}}
+            envFrom: [{secretRef: {name: s}}]
+            volumeMounts: [{name: code, mountPath: /code/}, {name: data, mountPath: /data}]
+        volumes: [{name: code, configMap: {name: code}}, {name: data, emptyDir: {}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: code}
+data: {train.py: "print(1)"}
+"""
+    )
+    script = script_of(load_job(file), tmp_path / "mounts")
+    code = tmp_path / "mounts" / "code"
+    assert (code / "train.py").read_text() == "print(1)"
+    rest = ["--rate", "0.1", "$(RATE)", "$(NONE)", "/codes", "--config=/code"]
+    assert script.command == [sys.executable, f"{code}/train.py", *rest]
+    assert script.env == {"RATE": "0.1", "WHERE": f"{code}/data", "OF_A_MAP": "print(1)"}
+    assert script.unknown == ["all of secretRef", "SECRET"]
+    assert script.directory == Path("/")
 
-    file = manifest(tmp_path / "job.yaml", small)
-    out = tmp_path / "out"
+
+def test_nulls_of_a_template_are_what_the_api_server_makes_of_them(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        """apiVersion: dtj.dev/v1alpha1
+kind: DistributedTrainingJob
+metadata: {name: own}
+spec:
+  workers:
+    template:
+      spec:
+        containers:
+          - name: trainer
+            image: x
+            workingDir: null
+            command: [sh]
+            args: null
+            env: [{name: X, value: null}, {name: B, valueFrom: null}, {name: Z, valueFrom: {configMapKeyRef: null}}]
+            envFrom: null
+            volumeMounts: null
+        volumes: null
+"""
+    )
+    script = script_of(load_job(file), tmp_path / "mounts")
+    assert script.command == ["sh"]
+    assert script.env == {"X": "", "B": ""}
+    assert (script.unknown, script.directory) == (["Z"], None)
+
+
+def test_the_example_of_an_own_script_runs_saves_and_ends(tmp_path: Path) -> None:
+    file, out = tmp_path / "job.yaml", tmp_path / "out"
+    text = (EXAMPLE.parent / "own-script.yaml").read_text()
+    assert '"2000"' in text
+    file.write_text(text.replace('"2000"', '"25"').replace("{steps: 100}", "{steps: 10}"))
     program = [sys.executable, "-c", "import sys; from dtj_trainer.cli import main; sys.exit(main())"]
     ended = subprocess.run(
         [*program, "run", str(file), "--workers", "2", "--out", str(out), "-o", "json"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr + (out / "run.log").read_text()
+    assert json.loads(ended.stdout) == {"work": str(out)}
+    assert (out / "model.pt").is_file()
+    assert sorted(path.name for path in (out / "checkpoints").glob("step-*")) == ["step-10.i1", "step-20.i1"]
+
+
+def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:
+    def small(job: dict) -> None:
+        job["spec"]["workers"]["replicas"] = 2
+        job["spec"]["trainer"] = config_of(root, epochs=1)
+        job["spec"]["checkpoint"]["every"] = {"steps": 5}
+
+    (tmp_path / "examples").mkdir()
+    manifest(tmp_path / "examples" / "ner.yaml", small)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    out = tmp_path / "dtj-runs" / "ner"
+    ended = subprocess.run(
+        ["bash", "-c", f"{documented('docs/getting-started.md', '.venv/bin/dtj run')} -o json"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=280,

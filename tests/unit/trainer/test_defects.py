@@ -29,9 +29,9 @@
 | the last short batch weighs like a whole one | test_state.py::test_mean_loss_weighs_tokens_and_not_batches |
 | no clipping, or by each rank's own norm, or refused over two meshes | test_parallel.py::test_norm_and_clipping_span_meshes |
 | a NaN spreads to all ranks | test_train.py::test_a_nan_is_skipped_on_all_ranks_and_counted |
-| no checkpoint, or one without the data's cursor | test_resume.py::test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit |
+| no checkpoint, or one without the data's cursor | test_resume.py::test_resume_is_the_undisturbed_run_bit_for_bit |
 | the global batch changes with the ranks | test_resume.py::test_any_number_of_ranks_resumes |
-| runs that cannot be repeated | test_resume.py::test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit |
+| runs that cannot be repeated | test_resume.py::test_resume_is_the_undisturbed_run_bit_for_bit |
 | an optimizer that no longer exists, or only one | test_parallel.py::test_sgd_shards_like_adamw |
 | decay on biases and norms | test_optimizer.py::test_every_trainable_parameter_once_and_no_decay_on_vectors |
 | constant rate, fp32 only | test_optimizer.py::test_rate_rises_over_the_warm_up_and_never_is_zero |

@@ -17,7 +17,7 @@ from dtj_operator.render.environment import environment as of_operator
 from dtj_trainer.cli import run as module
 from dtj_trainer.cli.environment import environment
 from dtj_trainer.cli.gpus import Share, share_out, visible
-from dtj_trainer.launch import local
+from dtj_trainer.launch.local import run as local
 
 pytestmark = pytest.mark.unit
 
@@ -132,6 +132,7 @@ FIELDS: list[dict[str, Any]] = [
         "failurePolicy": {"backoff": {"initial": "2s", "max": "1m"}, "hang": {"stepTimeout": "5m"}},
     },
     {"failurePolicy": {"hang": {"action": "None"}}},
+    {"failurePolicy": {"maxRestarts": 0}, "launcher": {"preload": False}},
 ]
 OF_THE_POD = {
     *(Env.JOB_NAME, Env.JOB_UID, Env.INDEX, Env.POD_NAME, Env.POD_UID, Env.POD_IP, Env.PROCESSES, Env.WORK_DIR),

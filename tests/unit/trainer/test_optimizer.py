@@ -24,6 +24,9 @@ class Small(nn.Module):
         self.classifier = nn.Linear(4, 2)
 
 
+HEAD = {"classifier.weight", "classifier.bias"}
+
+
 def names(model: nn.Module, group: dict) -> set[str]:
     return {name for name, p in model.named_parameters() for q in group["params"] if p is q}
 
@@ -31,7 +34,7 @@ def names(model: nn.Module, group: dict) -> set[str]:
 def test_every_trainable_parameter_once_and_no_decay_on_vectors():
     model = Small()
     config = OptimizerConfig(lr=1e-3, head_lr=1e-2, weight_decay=0.1)
-    optimizer = build_optimizer(model, config, "classifier.")
+    optimizer = build_optimizer(model, config, HEAD)
     assert isinstance(optimizer, torch.optim.AdamW)
     found = {frozenset(names(model, g)): (g["peak_lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert found == {
@@ -43,7 +46,7 @@ def test_every_trainable_parameter_once_and_no_decay_on_vectors():
 
 
 def test_sgd_has_the_same_groups():
-    optimizer = build_optimizer(Small(), OptimizerConfig(name="sgd", momentum=0.8, nesterov=True), "classifier.")
+    optimizer = build_optimizer(Small(), OptimizerConfig(name="sgd", momentum=0.8, nesterov=True), HEAD)
     assert isinstance(optimizer, torch.optim.SGD)
     assert {g["weight_decay"] for g in optimizer.param_groups} == {0.0, 0.01}
     assert all(g["momentum"] == 0.8 and g["nesterov"] for g in optimizer.param_groups)
@@ -66,6 +69,6 @@ def test_known_values():
 
 
 def test_set_rate_scales_every_group_by_its_peak():
-    optimizer = build_optimizer(Small(), OptimizerConfig(lr=1e-3, head_lr=1e-2), "classifier.")
+    optimizer = build_optimizer(Small(), OptimizerConfig(lr=1e-3, head_lr=1e-2), HEAD)
     assert set_rate(optimizer, 0.5) == 5e-4
     assert sorted({g["lr"] for g in optimizer.param_groups}) == [5e-4, 5e-3]

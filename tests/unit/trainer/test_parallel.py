@@ -13,6 +13,7 @@ from trainer_ranks import run_ranks, work_env
 
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
+from dtj_trainer.data.first_look import first_look
 from dtj_trainer.tasks.ner import Ner
 
 pytestmark = pytest.mark.unit
@@ -104,7 +105,8 @@ def test_norm_and_clipping_span_meshes(tmp_path: Path) -> None:
 
 def test_loss_is_divided_by_the_global_count_of_labelled_tokens(root: Path, results: dict) -> None:
     """The first step's loss, computed here sentence by sentence; a mean of the ranks' means is another number."""
-    task = Ner(read(TrainerConfig, config_of(root, batchSize=BATCH, epochs=1), "spec.trainer"))
+    config = read(TrainerConfig, config_of(root, batchSize=BATCH, epochs=1), "spec.trainer")
+    task = Ner(config, first_look(config))
     first = [task.features["train"][i] for i in results["ddp-2"][0]["batches"][0]]
     model = task.build_model().eval()
     with torch.no_grad():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from dtj import manifest
 
 pytestmark = pytest.mark.unit
 
-EVERY, CRASH, RESUMED = 20, 45, 40
-# 112 sentences, 8 a step: 14 steps an epoch. Each evaluation and the crash fall on different steps.
-EPOCHS = 4
+# 112 sentences, 16 a step: 7 steps an epoch. Each evaluation and the crash fall on different steps, and one evaluation
+# between what is resumed from and the crash.
+EVERY, CRASH, RESUMED = 6, 17, 12
+JOB = {"epochs": 3, "batchSize": 16}
 SAME_WORLD = {"1": (1, {}), "ddp-3": (3, {}), "fsdp-2": (2, {"parallel": {"dataShard": -1}})}
 
 
@@ -26,13 +29,25 @@ def run(world: int, raw: dict, work: Path, crash_at: int = 0, every: int = EVERY
     return run_ranks(world, train_job, raw, crash_at, env=work_env(work, every))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(dropout_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
+    """By case: the job from start to end. Its folder is no other job's."""
+
+    @functools.cache
+    def whole(case: str) -> dict:
+        world, changes = SAME_WORLD[case]
+        return run(world, config_of(dropout_root, **JOB, **changes), tmp_path_factory.mktemp("whole"), every=0)[0]
+
+    return whole
+
+
 @pytest.mark.parametrize("case", SAME_WORLD)
-def test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit(
-    dropout_root: Path, tmp_path: Path, case: str
+def test_resume_is_the_undisturbed_run_bit_for_bit(
+    undisturbed: Callable[[str], dict], dropout_root: Path, tmp_path: Path, case: str
 ) -> None:
     world, changes = SAME_WORLD[case]
-    raw = config_of(dropout_root, epochs=EPOCHS, **changes)
-    whole = run(world, raw, tmp_path / "whole", every=0)[0]
+    raw = config_of(dropout_root, **JOB, **changes)
+    whole = undisturbed(case)
     before = run(world, raw, tmp_path / "cut", crash_at=CRASH)[0]
     after = run(world, raw, tmp_path / "cut")[0]
 
@@ -45,27 +60,49 @@ def test_resume_after_40_steps_is_the_undisturbed_run_bit_for_bit(
     assert after["weights"] == whole["weights"]
 
 
-MEMORY = {"ddp-3": SAME_WORLD["ddp-3"], "fsdp-2": SAME_WORLD["fsdp-2"]}
+MEMORY = ("ddp-3", "fsdp-2")
+
+
+@pytest.fixture(scope="module")
+def cut(dropout_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], dict[str, str]]:
+    """Puts what a job left that kept states in memory, too, into a folder; the environment in which it goes on."""
+
+    def env(folder: Path, incarnation: str) -> dict[str, str]:
+        kept = {"DTJ_MEMORY_DIR": str(folder / "memory"), "DTJ_MEMORY_EVERY_STEPS": "2"}
+        return work_env(folder / "work", EVERY) | {"DTJ_INCARNATION": incarnation, "DTJ_ROUND": "1"} | kept
+
+    @functools.cache
+    def crashed(case: str) -> Path:
+        world, changes = SAME_WORLD[case]
+        folder = tmp_path_factory.mktemp("cut")
+        run_ranks(world, train_job, config_of(dropout_root, **JOB, **changes), CRASH, env=env(folder, "1"))
+        return folder
+
+    def copy(case: str, folder: Path) -> dict[str, str]:
+        shutil.copytree(crashed(case), folder, dirs_exist_ok=True)
+        return env(folder, "2")
+
+    return copy
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["kept", "a rank's part lost"])
 @pytest.mark.parametrize("case", MEMORY)
 def test_what_all_ranks_hold_in_memory_is_gone_on_from_bit_for_bit(
-    dropout_root: Path, tmp_path: Path, case: str, lost: bool
+    undisturbed: Callable[[str], dict],
+    cut: Callable[[str, Path], dict[str, str]],
+    dropout_root: Path,
+    tmp_path: Path,
+    case: str,
+    lost: bool,
 ) -> None:
-    """Step 40 is on the volume and 44 in memory; with one rank's part of it lost, 42 is."""
-    world, changes = MEMORY[case]
-    raw = config_of(dropout_root, epochs=EPOCHS, **changes)
-    memory = tmp_path / "memory"
-    kept = {"DTJ_MEMORY_DIR": str(memory), "DTJ_MEMORY_EVERY_STEPS": "2"}
-    env = work_env(tmp_path / "cut", EVERY) | {"DTJ_INCARNATION": "1", "DTJ_ROUND": "1"} | kept
-    whole = run(world, raw, tmp_path / "whole", every=0)[0]
-    run_ranks(world, train_job, raw, CRASH, env=env)
+    """Step 12 is on the volume and 16 in memory; with one rank's part of it lost, 14 is."""
+    world, changes = SAME_WORLD[case]
+    env, whole = cut(case, tmp_path), undisturbed(case)
     if lost:
-        shutil.rmtree(memory / f"step-44.i1.r1.1-{world}")
-    after = run_ranks(world, train_job, raw, env=env | {"DTJ_INCARNATION": "2"})[0]
+        shutil.rmtree(tmp_path / "memory" / f"step-16.i1.r1.1-{world}")
+    after = run_ranks(world, train_job, config_of(dropout_root, **JOB, **changes), env=env)[0]
 
-    assert after["start"] == (42 if lost else 44)
+    assert after["start"] == (14 if lost else 16)
     assert after["steps"] == whole["steps"][after["start"] :]
     assert after["evaluations"] == whole["evaluations"]
     assert after["weights"] == whole["weights"]
@@ -75,11 +112,11 @@ def test_what_all_ranks_hold_in_memory_is_gone_on_from_bit_for_bit(
 def resized(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """One rank from start to end, beside 2 shards -> 3 replicas -> 2 x 1 shards in the same folder."""
     work = tmp_path_factory.mktemp("resized")
-    raw = config_of(root, epochs=EPOCHS)
-    fsdp = config_of(root, epochs=EPOCHS, parallel={"dataShard": -1})
+    raw = config_of(root, **JOB)
+    fsdp = config_of(root, **JOB, parallel={"dataShard": -1})
     return {
         "whole": run(1, raw, work / "whole", every=0)[0],
-        "first": run(2, fsdp, work / "cut", crash_at=25)[0],
+        "first": run(2, fsdp, work / "cut", crash_at=EVERY + 2)[0],
         "second": run(3, raw, work / "cut", crash_at=CRASH)[0],
         "third": run(2, fsdp, work / "cut")[0],
     }
@@ -87,15 +124,15 @@ def resized(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
 
 def test_any_number_of_ranks_resumes(resized: dict[str, dict]) -> None:
     whole, parts = resized["whole"], [resized[name] for name in ("first", "second", "third")]
-    assert [part["start"] for part in parts] == [0, 20, 40]
-    pieces = [*parts[0]["steps"][:20], *parts[1]["steps"][:20], *parts[2]["steps"]]
+    assert [part["start"] for part in parts] == [0, EVERY, RESUMED]
+    pieces = [*parts[0]["steps"][:EVERY], *parts[1]["steps"][:EVERY], *parts[2]["steps"]]
     assert [s[0] for s in pieces] == [s[0] for s in whole["steps"]]
     assert [s[1] for s in pieces] == pytest.approx([s[1] for s in whole["steps"]], rel=1e-3, abs=1e-5)
-    assert parts[2]["world_sizes"] == [[0, 2], [20, 3], [40, 2]]
+    assert parts[2]["world_sizes"] == [[0, 2], [EVERY, 3], [RESUMED, 2]]
 
 
 def test_order_of_samples_goes_on_across_a_resize(resized: dict[str, dict]) -> None:
-    drawn = [*resized["first"]["batches"][:20], *resized["second"]["batches"][:20], *resized["third"]["batches"]]
+    drawn = [*resized["first"]["batches"][:EVERY], *resized["second"]["batches"][:EVERY], *resized["third"]["batches"]]
     assert drawn == resized["whole"]["batches"]
 
 
@@ -128,7 +165,7 @@ def test_a_finished_job_is_not_trained_again(root: Path, tmp_path: Path) -> None
 def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
     root: Path, tmp_path: Path, damage: str
 ) -> None:
-    raw = config_of(root, epochs=EPOCHS)
+    raw = config_of(root, **JOB)
     assert run(1, raw, tmp_path, crash_at=CRASH)[0]["error"] is None
     (newest,) = (tmp_path / "checkpoints").glob(f"step-{RESUMED}.*")
     file = newest / "trainer.json"
@@ -155,8 +192,8 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_for_the_one_before(
 
 
 def test_with_no_checkpoint_that_can_be_read_nothing_is_trained_over_them(root: Path, tmp_path: Path) -> None:
-    raw = config_of(root, epochs=EPOCHS)
-    run(1, raw, tmp_path, crash_at=25)
+    raw = config_of(root, **JOB)
+    run(1, raw, tmp_path, crash_at=EVERY + 2)
     for found in (tmp_path / "checkpoints").glob("step-*"):
         (found / "trainer.json").write_text("{")
     for incarnation in ("2", "2", "3"):

@@ -12,6 +12,7 @@ from dtj_api.trainer import DataConfig, ModelConfig
 from dtj_trainer.data.locate import NotFoundError, locate, locate_model
 from dtj_trainer.data.sentences import Sentence
 from dtj_trainer.data.splits import Splits, leaks, load_splits, shuffle_split
+from dtj_trainer.untrainable import UntrainableError
 
 pytestmark = pytest.mark.unit
 
@@ -37,7 +38,7 @@ def test_another_seed_is_another_split():
 
 
 def test_too_few_sentences_are_refused():
-    with pytest.raises(NotFoundError, match="leave none for dev"):
+    with pytest.raises(UntrainableError, match="leave none for dev"):
         shuffle_split([sentence("a"), sentence("b")], [0.8, 0.1, 0.1], 0)
 
 

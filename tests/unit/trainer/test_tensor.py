@@ -18,6 +18,7 @@ from transformers import BertConfig, BigBirdConfig, DistilBertConfig
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
+from dtj_trainer import training
 from dtj_trainer.parallel.tensor import ARCHITECTURES, expect_splittable
 from dtj_trainer.parallel.world import LayoutError
 
@@ -181,6 +182,6 @@ def test_a_model_that_cannot_be_split_is_refused_by_field(config: Any, tensor: i
 def test_it_is_refused_before_the_ranks_meet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model has 2 heads."""
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr(entry, "join", lambda *_: pytest.fail("ranks met"))
+    monkeypatch.setattr(training, "join", lambda *_: pytest.fail("ranks met"))
     with pytest.raises(LayoutError, match=r"4 does not divide .* 2 attention heads .*allowed are 1, 2$"):
         entry.run(read(TrainerConfig, config_of(root, parallel={"tensor": 4}), "spec.trainer"))

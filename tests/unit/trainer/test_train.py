@@ -18,11 +18,13 @@ from trainer_ranks import run_ranks, work_env
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.launch.errors import describe
+from dtj_trainer import training
+from dtj_trainer.data.first_look import first_look
+from dtj_trainer.launch.ranks.errors import describe
 from dtj_trainer.parallel.world import LayoutError
 from dtj_trainer.session import Session
 from dtj_trainer.tasks.ner import Ner
-from dtj_trainer.train import ShrunkError
+from dtj_trainer.training import ShrunkError, SupersededError
 
 pytestmark = pytest.mark.unit
 
@@ -98,7 +100,8 @@ def exported_scores(model: Path | str, raw: dict, split: str) -> dict:
     """Strict scores of an exported model, computed without the trainer's loop."""
     from transformers import AutoModelForTokenClassification
 
-    task = Ner(read(TrainerConfig, raw, "spec.trainer"))
+    config = read(TrainerConfig, raw, "spec.trainer")
+    task = Ner(config, first_look(config))
     with torch.no_grad():
         plain = AutoModelForTokenClassification.from_pretrained(model).eval()
         predicted = task.predict(plain, task.features[split], torch.device("cpu"))
@@ -199,9 +202,9 @@ def test_a_process_that_was_given_up_leaves_model_and_report_to_the_newer_incarn
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path))
     monkeypatch.setenv("DTJ_INCARNATION", "1")
-    monkeypatch.setattr(entry, "train", given_up)
+    monkeypatch.setattr(training, "train", given_up)
     try:
-        with pytest.raises(entry.SupersededError, match="a newer incarnation"):
+        with pytest.raises(SupersededError, match="a newer incarnation"):
             entry.run(read(TrainerConfig, config_of(root), "spec.trainer"))
     finally:
         dist.destroy_process_group()

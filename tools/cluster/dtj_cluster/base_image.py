@@ -1,7 +1,8 @@
 """The base of all images: Debian with Python, made from Debian's own packages.
 
-It takes the place of python:3.11-slim, which only a registry of images has. Nothing is configured that differs from it,
-so the Dockerfiles cannot tell which of the two they were given.
+It takes the place of python:3.11-slim, which only a registry of images has. The Dockerfiles get from it what they get
+from that one and no more: `python` and `python3` of 3.11, with pip and venv, that no package manager claims for itself,
+and the authorities that Debian trusts; no uv, no compiler. A test builds both on it alone.
 """
 
 import pathlib
@@ -12,7 +13,7 @@ import tarfile
 from dtj_cluster import binaries, cache, oci
 
 SUITE = "bookworm"
-PACKAGES = ("ca-certificates", "python3")
+PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
 # What only apt and readers need; most of a minimal Debian's size that is not a program.
 _DROPPED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists", "var/log")
 # Filled by the runtime when a container starts.
@@ -45,6 +46,9 @@ def build(layout: oci.Layout, work: cache.Build) -> None:
     for name in _EMPTY:
         for entry in (rootfs / name).iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    # Debian's Python is for Debian's packages; python:3.11-slim has one that is anybody's, under both names.
+    (rootfs / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink()
+    (rootfs / "usr/bin/python").symlink_to("python3")
     # Programs mounted below it (an interpreter of the user's) are to be reached by other users.
     (rootfs / "root").chmod(0o755)
     layout.add(tag(), lambda tar: tar.add(rootfs, ".", filter=_without_names), CONFIG, f"debootstrap {SUITE}")

@@ -16,14 +16,12 @@ import subprocess
 from dtj_cluster import cache
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.progress import steps
+from dtj_preflight import machine
 
-GO_SOURCES = pathlib.Path(__file__).resolve().parents[1] / "go"
-GO_MINIMUM = (1, 26)
 _GO_ENVIRONMENT = {
     "CGO_ENABLED": "0",
     "GOTOOLCHAIN": "local",
     "GOWORK": "off",
-    "GOFLAGS": "-buildvcs=false -mod=readonly",
 }
 
 
@@ -44,7 +42,7 @@ class GoModule:
     @property
     def folder(self) -> pathlib.Path:
         """Where its go.mod is."""
-        return GO_SOURCES / self.name
+        return machine.GO_SOURCES / self.name
 
     def version(self) -> str:
         """The pinned version of the upstream module, such as `v1.35.4`; `local` when the program is all ours."""
@@ -100,7 +98,8 @@ GO_MODULES = (
 )
 _MODULE_OF = {program: module for module in GO_MODULES for program in module.programs}
 
-# The Debian package of a program; a program that is already on PATH is taken wherever it came from.
+# The Debian package of a program. It is looked for among the system's programs only: one that happens to be on PATH
+# may be of another version, or work for its owner alone.
 _PACKAGE_OF = {
     "containerd": "containerd",
     "containerd-shim-runc-v2": "containerd",
@@ -121,7 +120,7 @@ _PACKAGE_OF = {
     "umount": "mount",
     "nsenter": "util-linux",
 }
-# Programs that are not on PATH: where Debian puts them.
+# Programs that are in no such folder: where Debian puts them.
 _FIXED = {"cni": (pathlib.Path("/usr/lib/cni"), "containernetworking-plugins")}
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -156,31 +155,24 @@ def _find(name: str) -> pathlib.Path:
     found = _which(name)
     if found is None:
         raise ClusterError(
-            f"{name} is not on PATH although Debian's {_PACKAGE_OF[name]} is installed",
-            f"Put it on PATH, or run: sudo apt-get install --reinstall {_PACKAGE_OF[name]}",
+            f"{name} is not in {_SYSTEM_PATH} although Debian's {_PACKAGE_OF[name]} is installed",
+            f"Run: sudo apt-get install --reinstall {_PACKAGE_OF[name]}",
         )
     return found
 
 
 def _which(name: str) -> pathlib.Path | None:
-    # A user's PATH often lacks the sbin folders.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
+    found = shutil.which(name, path=_SYSTEM_PATH)
     return pathlib.Path(found) if found else None
 
 
 @functools.cache
 def _go_version() -> str:
-    remedy = f"Install Go {'.'.join(map(str, GO_MINIMUM))} or newer (https://go.dev/dl) and put it on PATH."
-    try:
-        text = subprocess.run(["go", "version"], capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ClusterError(
-            f"the cluster's programs are built with Go, and `go version` failed: {error}", remedy
-        ) from error
-    found = re.search(r"go(\d+)\.(\d+)\S*", text)
-    if found is None or (int(found.group(1)), int(found.group(2))) < GO_MINIMUM:
-        raise ClusterError(f"the cluster's programs need a newer Go than `{text.strip()}`", remedy)
-    return found.group(0)
+    """What `go version` says of itself, such as `go1.26.4`."""
+    for wrong in machine.go(machine.go_minimum(module.name for module in GO_MODULES)):
+        raise ClusterError(wrong.what, wrong.mend)
+    text = subprocess.run(["go", "version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    return text.split()[2]
 
 
 def _build(module: GoModule) -> pathlib.Path:
@@ -206,7 +198,7 @@ def _compile(module: GoModule, build: cache.Build) -> None:
     with cache.lock("go-compiler"):
         build.run(
             [
-                "nice", "-n", "10", "go", "build", "-v", "-trimpath",
+                "nice", "-n", "10", "go", "build", "-v", "-buildvcs=false", "-mod=readonly", "-trimpath",
                 "-ldflags", module.linker_flags(), "-o", build.folder / module.name, module.package,
             ],
             cwd=module.folder,

@@ -15,8 +15,10 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from dtj_cluster import together
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.progress import Step, steps
 
@@ -71,14 +73,22 @@ def lock(name: str) -> Iterator[int]:
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(descriptor):
             with steps.step(f"{name}: waiting for another build of it"):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                while not _taken(descriptor):
+                    together.current().check()
+                    time.sleep(0.1)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Build:
@@ -102,9 +112,12 @@ class Build:
     ) -> None:
         """Run a program with its output in the log; `env` is added to the environment.
 
-        Raises BuildError when the program is absent or ends with another status than 0.
+        Raises BuildError when the program is absent or ends with another status than 0, GivenUp when another part
+        failed meanwhile.
         """
         words = [os.fspath(word) for word in argv]
+        parts = together.current()
+        parts.check()
         self.log.parent.mkdir(exist_ok=True)
         tail: list[str] = []
         with self.log.open("a", buffering=1) as log:
@@ -123,13 +136,14 @@ class Build:
                 )
             except FileNotFoundError as error:
                 raise BuildError(f"{self.step.title} failed: {words[0]} is not installed", mend) from error
-            with process:
+            with process, parts.running(process):
                 assert process.stdout is not None
                 for line in process.stdout:
                     log.write(line)
                     tail = [*tail, line.rstrip()][-TAIL_LINES:]
                     if on_line is not None:
                         on_line(line)
+        parts.check()
         if process.returncode != 0:
             raise BuildError(_failure(self.step.title, words, process.returncode, tail, self.log), mend)
 

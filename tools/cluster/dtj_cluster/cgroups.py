@@ -12,25 +12,14 @@ import time
 from pathlib import Path
 
 from dtj_cluster.errors import ClusterError
+from dtj_preflight.machine import hierarchies
 
-_ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 
 
 def name(cluster: str, node: str | None = None) -> str:
     """The folder of a cluster, or of one of its nodes, below every hierarchy."""
     return f"dtj-{cluster}" if node is None else f"dtj-{cluster}/{node}"
-
-
-def hierarchies() -> list[Path]:
-    """The mounted hierarchies: one with version 2, one a controller with version 1."""
-    if (_ROOT / "cgroup.controllers").exists():
-        return [_ROOT]
-    return sorted(
-        entry
-        for entry in _ROOT.iterdir()
-        if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()
-    )
 
 
 def create(cluster: str, node: str) -> None:
@@ -41,7 +30,7 @@ def create(cluster: str, node: str) -> None:
             for file in _CPUSET:
                 if hierarchy.name == "cpuset" and not (folder / file).read_text().strip():
                     (folder / file).write_text((folder.parent / file).read_text())
-            if hierarchy == _ROOT:
+            if (hierarchy / "cgroup.controllers").exists():
                 controllers = (folder.parent / "cgroup.controllers").read_text().split()
                 (folder.parent / "cgroup.subtree_control").write_text(" ".join(f"+{one}" for one in controllers))
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dtj_cluster import cgroups, network, preflight
+from dtj_cluster import cgroups, footprint, network
+from dtj_cluster.identity import ProcessIdentity, marked
 from dtj_cluster.network import Network
-from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id, marked
+from dtj_cluster.processes import ProcessTable
+from dtj_cluster.procfs import boot_id
 from dtj_cluster.state import Paths, Phase, State, clusters
+from dtj_cluster.together import together
 
 KEPT = frozenset({"nodes", "volume", "logs", "lock"})
+_PATIENCE = 120.0
+"""Seconds that another process may take to clear an orphan: two nodes full of containers, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,6 @@ class Leftovers:
 
     def __bool__(self) -> bool:
         return bool(self.processes or self.mounts or self.links or self.control_groups)
-
-
-def together(work: Iterable[Callable[[], None]]) -> None:
-    """Run all side by side; the first failure is raised when all have ended."""
-    with ThreadPoolExecutor(16) as pool:
-        for future in [pool.submit(one) for one in work]:
-            future.result()
 
 
 def mounts_below(root: Path, mountinfo: str) -> list[str]:
@@ -110,7 +106,7 @@ def neighbours(paths: Paths) -> list[State]:
 def take_from_machine(paths: Paths, state: State) -> State:
     """``state`` with a network of its own, and with how the machine was before the first kubelet ran on it."""
     others = neighbours(paths)
-    kernel, folders = preflight.kernel_settings(), preflight.missing_folders()
+    kernel, folders = footprint.kernel_settings(), footprint.missing_folders()
     for other in others:
         kernel.update(other.kernel)
         folders += [folder for folder in other.folders if folder not in folders]
@@ -121,8 +117,8 @@ def take_from_machine(paths: Paths, state: State) -> State:
 def restore_machine(paths: Paths, state: State) -> None:
     """Put back what the kubelets changed, unless nodes of another cluster still run: the last one hands it back."""
     if not neighbours(paths):
-        preflight.restore_kernel(state.kernel)
-        preflight.remove_folders(state.folders)
+        footprint.restore_kernel(state.kernel)
+        footprint.remove_folders(state.folders)
 
 
 def _remove_run_files(paths: Paths) -> None:
@@ -142,14 +138,27 @@ def remove_files(paths: Paths) -> None:
 
 
 def clear_orphans() -> None:
-    """Clear the clusters whose owner has died without saying goodbye."""
+    """Clear the clusters whose owner has died without saying goodbye. Several processes may come upon the same one at
+    once, as the tests' do: one clears it, the others wait until it is gone.
+    """
     for paths in clusters():
-        state = paths.load()
-        if state is not None and state.owner is not None and not state.owner.alive():
-            with paths.locked():
-                clear(paths, state)
-                if state.options.control_plane_only:
+        if _orphaned(paths):
+            with paths.locked(patience=_PATIENCE):
+                state = _orphaned(paths)
+                if state is not None:
+                    clear(paths, state)
+                if (state is not None and state.options.control_plane_only) or _holds_nothing(paths):
                     remove_files(paths)
+
+
+def _holds_nothing(paths: Paths) -> bool:
+    """Only the lock is there: whoever waited for another one's removal has made the folder anew."""
+    return {entry.name for entry in paths.root.iterdir()} <= {"lock"}
+
+
+def _orphaned(paths: Paths) -> State | None:
+    state = paths.load()
+    return None if state is None or state.owner is None or state.owner.alive() else state
 
 
 def _remove(entry: Path) -> None:

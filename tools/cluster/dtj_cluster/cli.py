@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,10 +13,10 @@ from functools import partial
 from types import FrameType
 
 from dtj_cluster import binaries, control_plane, images, metrics_server, node, seed
-from dtj_cluster.clean import together
 from dtj_cluster.cluster import Cluster
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.status import Status
+from dtj_cluster.together import together
 
 EXTRA_PROGRAMS = ("coredns", "kwok", "kubectl", "helm", "prometheus")
 """What a whole cluster and its tests need beside what runs on control plane and nodes."""
@@ -84,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     build = add("build", _build, "build all programs and images, so that nothing later waits for them")
     build.add_argument(
-        "--control-plane-only", action="store_true", help="only the programs of a control plane with fake nodes"
+        "--control-plane-only",
+        action="store_true",
+        help="only the programs of a control plane with fake nodes, and helm",
     )
     down = add("down", _down, "stop it; images and the shared volume stay on disk")
     down.add_argument("--purge", action="store_true", help="remove images and the shared volume too")
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         lambda options: print(_cluster(options).kubeconfig),
         "print the path of the administrator's kubeconfig",
     )
+    add("env", _env, 'print what a shell needs to use it, kubectl included: eval "$(tools/cluster/cluster env)"')
     load = add(
         "load-image",
         lambda options: images.load(options.image, _cluster(options).nodes),
@@ -136,12 +140,19 @@ def _up(options: argparse.Namespace) -> None:
     print(f"export KUBECONFIG={cluster.kubeconfig}")
 
 
+def _env(options: argparse.Namespace) -> None:
+    programs = binaries.ensure("kubectl")["kubectl"].parent
+    print(f"export KUBECONFIG={shlex.quote(str(_cluster(options).kubeconfig))}")
+    print(f"export PATH={shlex.quote(str(programs))}:$PATH")
+
+
 def _build(options: argparse.Namespace) -> None:
     if options.control_plane_only:
-        _programs(*control_plane.PROGRAMS, "kubectl", "kwok")
+        _programs(*control_plane.PROGRAMS, "kwok", "helm")
         return
     # The compilers keep all cores busy, and the images' builds wait for the disk: side by side both are faster.
-    together([partial(_programs, *control_plane.PROGRAMS, *node.PROGRAMS, *EXTRA_PROGRAMS), _images])
+    programs = partial(_programs, *control_plane.PROGRAMS, *node.PROGRAMS, *EXTRA_PROGRAMS)
+    together([programs, _images, partial(_image, "foreign")])
 
 
 def _programs(*wanted: str) -> None:
@@ -150,6 +161,10 @@ def _programs(*wanted: str) -> None:
 
 def _images() -> None:
     seed.ensure()
+
+
+def _image(name: str) -> None:
+    images.ensure(name)
 
 
 def _down(options: argparse.Namespace) -> None:

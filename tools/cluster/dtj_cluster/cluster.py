@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
 from socket import SOCK_DGRAM, SOCK_STREAM
 from types import TracebackType
 from typing import Self
 
-from dtj_cluster import binaries, clean, control_plane, fake_nodes, images, network, node, preflight, volume
+from dtj_cluster import binaries, clean, control_plane, fake_nodes, images, network, node, volume
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
+from dtj_cluster.identity import ProcessIdentity
 from dtj_cluster.network import Network
 from dtj_cluster.node import Node
 from dtj_cluster.node_config import NodeHandle
-from dtj_cluster.processes import ProcessIdentity, ProcessTable, boot_id
+from dtj_cluster.processes import ProcessTable
+from dtj_cluster.procfs import boot_id
 from dtj_cluster.progress import steps
 from dtj_cluster.state import Options, Paths, Phase, State, all_locked
+from dtj_cluster.together import together
+from dtj_preflight.machine import for_nodes, linux
 
 
 class Cluster:
@@ -70,9 +73,12 @@ class Cluster:
 
     def up(self, owner: ProcessIdentity | None = None) -> None:
         """Start what is not running. ``owner`` is the process that the cluster must not outlive."""
-        preflight.check(self.options)
+        found = list(linux())
         if not self.options.control_plane_only:
+            found = found or list(for_nodes())
             self.paths.check_for_nodes()
+        if found:
+            raise ClusterError("\n".join(map(str, found)))
         clean.clear_orphans()
         with self.paths.locked():
             self._processes = ProcessTable(self.paths.root)
@@ -212,25 +218,16 @@ class Cluster:
         if net is not None:
             with steps.step(f"network {net.everything} on bridge {net.bridge}"):
                 self._make_network(state, net)
-        self._together([lambda: self._start_control_plane(parts, programs, net), *(_starter(one) for one in nodes)])
+        work = [lambda: self._start_control_plane(parts, programs, net), *(_starter(one) for one in nodes)]
+        together(work, give_up=self._processes.cancel)
         api = parts.api()
         if net is not None:
             volume.create_shared(api, self.paths.volume)
-        self._together([_joiner(one, api) for one in nodes])
+        together([_joiner(one, api) for one in nodes], give_up=self._processes.cancel)
         if options.fake_nodes:
             with steps.step(f"{options.fake_nodes} fake nodes"):
                 fake_nodes.start(self._processes, programs["kwok"], self.paths, api, options)
         self.paths.save(state.model_copy(update={"phase": Phase.UP}))
-
-    def _together(self, work: Sequence[Callable[[], None]]) -> None:
-        """Run all side by side; the first failure, or an interruption, ends the others too."""
-        with ThreadPoolExecutor(max(1, len(work))) as pool:
-            try:
-                for future in as_completed([pool.submit(one) for one in work]):
-                    future.result()
-            except BaseException:
-                self._processes.cancel()
-                raise
 
     def _programs(self, options: Options) -> dict[str, Path]:
         wanted = [*control_plane.PROGRAMS]

@@ -15,6 +15,8 @@ from dtj_cluster import binaries, cache, oci
 from dtj_cluster.errors import ClusterError
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+UV = CHECKOUT / "tools" / "uv"
+"""The project's own uv; whatever is on PATH is none of our business."""
 DOCKERFILES = {"operator": CHECKOUT / "Dockerfile", "trainer": CHECKOUT / "trainer_image" / "Dockerfile"}
 # What the Dockerfiles copy; .dockerignore lets nothing else through, such as the caches of tools that lie beside.
 _CONTEXT = (
@@ -31,27 +33,30 @@ _CONTEXT = (
 _MOUNT = "/run/build"
 _RUN_ROOT = "/run/dtj-buildah"
 _UV_CACHE = "/run/uv-cache"
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 # Settings that describe this machine's Python rather than the way to the package index.
-_NOT_PASSED = {"UV", "UV_CACHE_DIR", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "UV_LINK_MODE", "UV_SYSTEM_PYTHON"}
+_NOT_PASSED = {"UV_CACHE_DIR", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "UV_LINK_MODE", "UV_SYSTEM_PYTHON"}
 
 
-def tag(name: str, base: str) -> str:
-    """The tag in the layout: a hash of the base and of every file that the image is made of."""
-    return f"{name}-{cache.key(base, DOCKERFILES[name], *(CHECKOUT / part for part in _CONTEXT))}"
+def tag(name: str, base: str, checkout: pathlib.Path | None = None) -> str:
+    """The tag in the layout: a hash of the base and of all files that it is made of, by default of this checkout."""
+    context = checkout or CHECKOUT
+    return f"{name}-{cache.key(base, _dockerfile(name, context), *(context / part for part in _CONTEXT))}"
 
 
-def build(name: str, base: str, made: str, layout: oci.Layout, work: cache.Build) -> None:
-    """Build the image called `name` on the image tagged `base`, and put it into the layout with the tag `made`."""
-    store = _Store(work)
+def build(
+    name: str, base: str, made: str, layout: oci.Layout, work: cache.Build, checkout: pathlib.Path | None = None
+) -> None:
+    """Build the image called `name` on the image tagged `base`, and put it into the layout with the tag `made`.
+
+    What the tag says before its hash is the image's name in the store, too. The default is this checkout's.
+    """
+    context = checkout or CHECKOUT
+    store = Store(work)
     # A build that was killed leaves its container behind, with a copy of all that was in it.
     store.buildah("rm", "--all")
-    base_name = f"localhost/dtj-base:{base}"
-    if not store.has(base_name):
-        archive = work.folder / "base.tar"
-        with archive.open("wb") as stream:
-            layout.export(base, base_name, frozenset(), stream)
-        store.buildah("pull", f"oci-archive:{archive}")
-    image = f"localhost/dtj-{name}"
+    base_name = store.take(base, layout)
+    image = f"localhost/dtj-{made.rpartition('-')[0]}"
     store.buildah(
         "build",
         "--layers",
@@ -60,16 +65,16 @@ def build(name: str, base: str, made: str, layout: oci.Layout, work: cache.Build
         f"--build-arg=BASE_IMAGE={base_name}",
         f"--volume={_machine(work.folder)}:{_MOUNT}:ro",
         f"--volume={_uv_cache()}:{_UV_CACHE}",
-        f"--file={DOCKERFILES[name]}",
+        f"--file={_dockerfile(name, context)}",
         f"--tag={image}",
-        str(CHECKOUT),
+        str(context),
     )
     store.copy(image, f"oci:{layout.path}:{made}")
     store.buildah("rmi", "--prune", "--force")
     work.step.detail = ""
 
 
-class _Store:
+class Store:
     """Our own store of containers and layers, which buildah fills and skopeo reads."""
 
     def __init__(self, work: cache.Build) -> None:
@@ -81,8 +86,17 @@ class _Store:
         program = str(self._programs["buildah"])
         return [program, f"--root={self._root}", f"--runroot={_RUN_ROOT}", "--storage-driver=overlay"]
 
-    def has(self, image: str) -> bool:
-        """True when the store knows the image."""
+    def take(self, base: str, layout: oci.Layout) -> str:
+        """Take the base image over from the layout, when it is not here; returns its name here."""
+        name = f"localhost/dtj-base:{base}"
+        if not self._has(name):
+            archive = self._work.folder / "base.tar"
+            with archive.open("wb") as stream:
+                layout.export(base, name, frozenset(), stream)
+            self.buildah("pull", f"oci-archive:{archive}")
+        return name
+
+    def _has(self, image: str) -> bool:
         asked = subprocess.run([*self._buildah(), "inspect", "--type=image", image], capture_output=True, check=False)
         return asked.returncode == 0
 
@@ -108,15 +122,20 @@ class _Store:
             self._work.step.detail = line.strip()[:100]
 
 
+def _dockerfile(name: str, context: pathlib.Path) -> pathlib.Path:
+    return context / DOCKERFILES[name].relative_to(CHECKOUT)
+
+
 def _machine(folder: pathlib.Path) -> pathlib.Path:
     """A folder with uv and this machine's way to the package index, to be mounted into the build."""
     made = folder / "machine"
     made.mkdir()
-    shutil.copy2(_uv(), made / "uv.program")
+    shutil.copy2(_ask_uv("--where"), made / "uv.program")
     settings = {key: value for key, value in os.environ.items() if key.startswith("UV_") and key not in _NOT_PASSED}
     settings["UV_CACHE_DIR"] = _UV_CACHE
-    certificates = os.environ.get("SSL_CERT_FILE")
-    if certificates:
+    certificates = pathlib.Path(os.environ.get("SSL_CERT_FILE") or _AUTHORITIES)
+    if certificates.is_file():
+        # An authority of a company's is known to the machine and not to the image.
         shutil.copy(certificates, made / "certificates.pem")
         settings["SSL_CERT_FILE"] = f"{_MOUNT}/certificates.pem"
     configuration = (
@@ -134,20 +153,16 @@ def _machine(folder: pathlib.Path) -> pathlib.Path:
     return made
 
 
-def _uv() -> pathlib.Path:
-    """The real program: what is on PATH may be a shim that works only here."""
-    return pathlib.Path(os.environ.get("UV") or _ask_uv("run", "--no-project", "--", "printenv", "UV"))
-
-
 def _uv_cache() -> pathlib.Path:
     return pathlib.Path(_ask_uv("cache", "dir"))
 
 
 def _ask_uv(*words: str) -> str:
     try:
-        asked = subprocess.run(["uv", *words], capture_output=True, text=True, check=True, timeout=60)
+        asked = subprocess.run([UV, *words], capture_output=True, text=True, check=True, timeout=180)
     except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
         raise ClusterError(
-            f"images are built with uv, and `uv {' '.join(words)}` failed: {error}", "Install uv."
+            f"images are built with uv, and `{UV} {' '.join(words)}` failed: {said}", "Run `make setup` first."
         ) from error
     return asked.stdout.strip()

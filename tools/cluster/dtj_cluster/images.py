@@ -1,9 +1,9 @@
 """The images that pods of the cluster run, and how they come onto a node.
 
 - `pause` holds a pod's namespaces; containerd's configuration names it.
-- `thin` is Debian with Python and nothing else, for tests that have no time for the real ones: they mount the
-  checkout and its environment (`thin_mounts`).
+- `thin` is Debian with Python and nothing else: the base of the real ones, and for tests that have no time for those.
 - `operator` and `trainer` are the real ones, from the Dockerfiles that a Docker user builds too.
+- `foreign` is somebody else's, with torch and nothing of ours, for tests.
 
 No image can be pulled on a machine that reaches package registries only, so the base is made by debootstrap.
 Everything lies in one image layout in the cache (see `oci`), tagged by a hash of what it was made from.
@@ -13,16 +13,15 @@ import contextlib
 import functools
 import pathlib
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from dtj_cluster import base_image, binaries, cache, dockerfile, oci
+from dtj_cluster import base_image, binaries, cache, dockerfile, foreign_image, oci, together
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.progress import steps
 
-NAMES = ("pause", "thin", "operator", "trainer")
+NAMES = ("pause", "thin", "operator", "trainer", "foreign")
 KEPT = 2
 """Images of one name that stay in the layout, newest last: another checkout may need the one before."""
 
@@ -41,7 +40,8 @@ class Node(Protocol):
 
 def reference(name: str) -> str:
     """What a pod writes as `image` to run the image called `name`: the same words whatever it was built from."""
-    return f"localhost/{name}:1" if name == "pause" else f"localhost/dtj-{name}:dev"
+    own = {"pause": "localhost/pause:1", "foreign": foreign_image.REFERENCE}
+    return own.get(name, f"localhost/dtj-{name}:dev")
 
 
 def layout() -> oci.Layout:
@@ -58,27 +58,32 @@ def ensure(name: str) -> str:
 
 def load(name: str, nodes: Iterable[Node]) -> None:
     """Put the image onto the nodes under its `reference`; nothing is copied where it is already."""
-    tag = ensure(name)
+    put(ensure(name), reference(name), nodes)
+
+
+def put(tag: str, name: str, nodes: Iterable[Node]) -> None:
+    """Put the image that has a tag in the layout onto the nodes under a name that pods give."""
     ctr = binaries.ensure("ctr")["ctr"]
     for node in nodes:
         client = [str(ctr), "--address", str(node.containerd_socket), "--namespace", "k8s.io"]
-        loaded = _loaded(client, reference(name))
+        loaded = _loaded(client, name)
         if layout().digest(tag) != loaded:
             with steps.step(f"{node.name}: load the image {name}") as step, _kept(client, name, loaded):
-                sent = _import(client, tag, reference(name), node.name)
+                sent = _import(client, tag, name, node.name)
                 step.detail = f"{sent / 1e6:.1f} MB"
 
 
-def thin_mounts() -> list[pathlib.Path]:
-    """The folders that a pod of the image `thin` mounts, read-only by hostPath and each at its own path.
+def ensure_of(checkout: pathlib.Path, version: str, name: str) -> str:
+    """Build `operator` or `trainer` from the files of another version, when the cache lacks it; returns its tag."""
+    base = _thin()
+    kind = f"{version}-{name}-"
+    tag = f"{version}-{dockerfile.tag(name, base, checkout)}"
 
-    Then `sys.executable` runs in the pod as it does here: a virtual environment points at the interpreter that it was
-    made from, and an editable install at the checkout, both by absolute paths. An interpreter in /usr is not mounted:
-    the image has its own there, Debian's 3.11.
-    """
-    wanted = [dockerfile.CHECKOUT, pathlib.Path(sys.prefix).resolve(), pathlib.Path(sys.base_prefix).resolve()]
-    outside = [folder for folder in dict.fromkeys(wanted) if folder != pathlib.Path("/usr")]
-    return [one for one in outside if not any(one.is_relative_to(other) for other in outside if other != one)]
+    def build(into: oci.Layout, work: cache.Build) -> None:
+        dockerfile.build(name, base, tag, into, work, checkout)
+        into.prune(lambda other: other == tag or not other.startswith(kind))
+
+    return _build(tag, f"image {name} of the version {version}", build)
 
 
 def _known(name: str) -> str:
@@ -107,8 +112,8 @@ def _kept(client: list[str], name: str, loaded: str | None) -> Iterator[None]:
     if loaded is None:
         yield
         return
-    before = f"{reference(name)}-before"
-    subprocess.run([*client, "images", "tag", "--force", reference(name), before], capture_output=True, check=True)
+    before = f"{name}-before"
+    subprocess.run([*client, "images", "tag", "--force", name, before], capture_output=True, check=True)
     try:
         yield
     finally:
@@ -119,9 +124,11 @@ def _import(client: list[str], tag: str, name: str, node: str) -> int:
     present = subprocess.run(
         [*client, "content", "ls", "-q"], capture_output=True, text=True, check=True
     ).stdout.split()
-    with subprocess.Popen(
-        [*client, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    client = [*client, "images", "import", "-"]
+    with (
+        subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+        together.current().running(process),
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         broken = False
@@ -132,6 +139,7 @@ def _import(client: list[str], tag: str, name: str, node: str) -> int:
         except BrokenPipeError:
             broken = True
         said = process.stdout.read().decode(errors="replace").strip()
+    together.current().check()
     if broken or process.returncode != 0:
         raise ClusterError(
             f"{node}: containerd refused the image {name}: {said}", "See the node's containerd log, and `df -h`."
@@ -165,6 +173,21 @@ def _from_dockerfile(name: str) -> str:
     return _build(tag, f"image {name}", build)
 
 
+def _foreign() -> str:
+    """Made beside the others, with which it shares nothing but the layout."""
+    tag = foreign_image.tag()
+    if layout().digest(tag) is None:
+        with cache.lock("foreign") as descriptor:
+            if layout().digest(tag) is None:
+                title = f"image foreign (Debian {foreign_image.SUITE} with Python {foreign_image.PYTHON} and torch)"
+                with cache.workspace("foreign", title, descriptor) as work:
+                    rootfs = foreign_image.make(work)
+                    with cache.lock("images"):
+                        layout().prune(lambda other: not other.startswith("foreign-"))
+                        foreign_image.add(rootfs, layout())
+    return tag
+
+
 def _pause() -> str:
     program = binaries.ensure("pause")["pause"]
     tag = f"pause-{cache.key(program)}"
@@ -184,4 +207,5 @@ _BUILDERS: dict[str, Callable[[], str]] = {
     "thin": _thin,
     "operator": functools.partial(_from_dockerfile, "operator"),
     "trainer": functools.partial(_from_dockerfile, "trainer"),
+    "foreign": _foreign,
 }

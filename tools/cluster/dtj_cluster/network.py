@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessIdentity, ProcessTable, argv, environment
+from dtj_cluster.identity import ProcessIdentity
+from dtj_cluster.processes import ProcessTable, argv, environment
 from dtj_cluster.state import Paths
 
 API_PORT = 6443

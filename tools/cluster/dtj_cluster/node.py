@@ -16,8 +16,9 @@ from dtj_cluster import cgroups, node_config, node_init, seed
 from dtj_cluster import network as net
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
+from dtj_cluster.identity import ProcessIdentity, release
 from dtj_cluster.node_config import NodeHandle
-from dtj_cluster.processes import ProcessIdentity, ProcessTable, argv
+from dtj_cluster.processes import ProcessTable, argv
 from dtj_cluster.state import Options, Paths
 
 PROGRAMS = (
@@ -176,11 +177,10 @@ class Node:
 
     def power_off(self) -> None:
         """Kill everything on the node at once, as a power cut does."""
-        init = self.init
-        if init is not None:
-            init.end(0)
-        for program in ("kubelet", "kube-proxy", "kube-router", "containerd", "init"):
+        # The first takes all the others with it.
+        for program in ("init", "kubelet", "kube-proxy", "kube-router", "containerd"):
             self._processes.stop(self._process(program))
+        release(self._paths.root)
         cgroups.remove(self._cluster, self.name)
         self._clear_run()
 

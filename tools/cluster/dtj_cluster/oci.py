@@ -21,6 +21,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
+from dtj_cluster import together
+
 REF_NAME = "org.opencontainers.image.ref.name"
 # containerd's own word for the name, where the specification's is only a tag.
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -167,13 +169,14 @@ class Layout:
 
 
 class _HashingFile(io.RawIOBase):
-    """Passes what is written on to a file, and hashes it on the way."""
+    """Passes what is written on to a file, and hashes it on the way; an end to the parts at work ends it too."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
         self.hash = hashlib.sha256()
 
     def write(self, data: Any) -> int:
+        together.current().check()
         self.hash.update(data)
         return self._raw.write(data)
 

@@ -1,145 +1,20 @@
-"""Programs that outlive the command that started them, and can be found and ended safely later.
-
-A pid alone is not an identity: after the program ends the kernel gives its number to somebody else, and a `down` that
-trusts a pid file then kills a stranger. So each record holds the pid, the time the kernel says it started (in clock
-ticks since boot) and the boot id; a signal goes through a pidfd that is opened before those are compared, which
-leaves no gap to be recycled in.
-
-Between the start of a program and the writing of its record a hard kill can strike. Therefore each program also
-carries the cluster's state directory in its environment (`MARK`), by which `marked` finds the unrecorded ones.
-"""
+"""Programs that outlive the command that started them, recorded by their identity, so that a later one finds them."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from dtj_cluster.errors import ClusterError
-
-MARK = "DTJ_CLUSTER_STATE"
-_PROC = Path("/proc")
-
-
-def boot_id() -> str:
-    """The kernel's identifier of this boot; records of another boot name nobody."""
-    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-
-
-def start_ticks(stat: str) -> int:
-    """Field 22 of a /proc/PID/stat line; the command name before it may hold spaces and parentheses."""
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def _is_zombie(stat: str) -> bool:
-    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
-
-
-def _stat(pid: int) -> str | None:
-    try:
-        return (_PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-@dataclass(frozen=True)
-class ProcessIdentity:
-    """One process of one boot, never mistaken for a later one with the same pid."""
-
-    pid: int
-    started: int
-    boot: str
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessIdentity | None:
-        """The identity of a live process, or None when there is none."""
-        stat = _stat(pid)
-        return None if stat is None else cls(pid, start_ticks(stat), boot_id())
-
-    def alive(self) -> bool:
-        """True while this very process runs; a zombie counts as ended, and is reaped when it is ours."""
-        stat = _stat(self.pid)
-        if stat is None or start_ticks(stat) != self.started or self.boot != boot_id():
-            return False
-        if _is_zombie(stat):
-            _reap(self.pid)
-            return False
-        return True
-
-    def send(self, number: signal.Signals) -> bool:
-        """Send a signal to this very process; False when it has ended."""
-        handle = self._open()
-        if handle is None:
-            return False
-        try:
-            signal.pidfd_send_signal(handle, number)
-        except ProcessLookupError:
-            return False
-        finally:
-            os.close(handle)
-        return True
-
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for the end; True when it has ended."""
-        handle = self._open()
-        if handle is None:
-            return True
-        try:
-            poller = select.poll()
-            poller.register(handle, select.POLLIN)
-            return bool(poller.poll(timeout * 1000)) and not self.alive()
-        finally:
-            os.close(handle)
-
-    def end(self, grace: float) -> None:
-        """SIGTERM, ``grace`` seconds, then SIGKILL. Raises ClusterError when even that leaves it alive."""
-        if grace > 0 and self.send(signal.SIGTERM) and self.wait(grace):
-            return
-        if self.send(signal.SIGKILL) and not self.wait(20):
-            raise ClusterError(
-                f"process {self.pid} is still there 20 s after SIGKILL",
-                f"It hangs in the kernel; see `cat /proc/{self.pid}/stack`, then run the command again.",
-            )
-
-    def _open(self) -> int | None:
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return None
-        if self.alive():
-            return handle
-        os.close(handle)
-        return None
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
-
-
-def marked(root: Path) -> list[ProcessIdentity]:
-    """The live processes that carry ``root`` as their cluster in their environment, recorded or not."""
-    wanted = f"{MARK}={root}".encode()
-    found = []
-    for entry in _PROC.iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        identity = ProcessIdentity.of(int(entry.name)) if wanted in environment else None
-        if identity is not None and identity.alive():
-            found.append(identity)
-    return found
+from dtj_cluster.identity import MARK, ProcessIdentity, release
+from dtj_cluster.procfs import children, is_zombie, reap, stat_of
 
 
 def environment() -> dict[str, str]:
@@ -219,7 +94,7 @@ class ProcessTable:
         """
         identity = self.find(name)
         if identity is not None:
-            identity.end(grace)
+            identity.end(grace, partial(release, self._root))
         (self._records / f"{name}.json").unlink(missing_ok=True)
 
     def wait_for(self, name: str, condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
@@ -262,17 +137,14 @@ class ProcessTable:
         """nsenter and unshare fork into the new pid namespace and wait: the program is their child."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            try:
-                children = (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()
-            except OSError:
-                break
-            if children:
-                return int(children[0])
-            stat = _stat(pid)
-            if stat is None or _is_zombie(stat):
+            found = children(pid)
+            if found:
+                return found[0]
+            stat = stat_of(pid)
+            if stat is None or is_zombie(stat):
                 break
             time.sleep(0.002)
-        _reap(pid)
+        reap(pid)
         raise self._died(name)
 
     def _check_cancelled(self, name: str) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from dtj_cluster import binaries, cache, images
 from dtj_cluster.errors import ClusterError
+from dtj_cluster.progress import steps
 
 NAMES = ("thin", "operator", "trainer")
 _BIG = 50_000_000
@@ -49,7 +50,8 @@ def ensure() -> pathlib.Path:
     with cache.lock("node-seed"):
         for old in cache.root().glob("node-seed-*"):
             if old != made:
-                shutil.rmtree(old)
+                with steps.step("remove the images that were unpacked before"):
+                    shutil.rmtree(old)
     return made
 
 

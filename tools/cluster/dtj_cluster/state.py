@@ -11,16 +11,18 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dtj_cluster.errors import ClusterError
-from dtj_cluster.processes import ProcessIdentity
+from dtj_cluster.identity import ProcessIdentity
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 _LONGEST_SOCKET = 107
@@ -160,17 +162,32 @@ class Paths:
         temporary.rename(self.file)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold this cluster for one command. Raises ClusterError when another one is at work on it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ClusterError(
-                    f"another command is at work on {self.root}", "Wait for it to end, then try again."
-                ) from None
+    def locked(self, patience: float = 0) -> Iterator[None]:
+        """Hold this cluster for one command. Raises ClusterError when another one is still at work on it after
+        ``patience`` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while (handle := self._try_to_lock()) is None:
+            if time.monotonic() >= deadline:
+                raise ClusterError(f"another command is at work on {self.root}", "Wait for it to end, then try again.")
+            time.sleep(0.1)
+        with handle:
             yield
+
+    def _try_to_lock(self) -> TextIO | None:
+        """The lock's open file, held; None: another one holds it, or has removed it with the folder."""
+        path = self.root / "lock"
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = path.open("w")
+        except FileNotFoundError:
+            return None
+        with suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        handle.close()
+        return None
 
 
 @contextmanager

@@ -17,11 +17,15 @@ VERSION_ANNOTATION = r"podAnnotations.dtj\.dev/image-version"
 WAIT_SECONDS = 180
 
 
-def install(place: Place) -> None:
-    """Install or upgrade the chart; wait until the operator is ready. Raises ClusterError with what it said if not."""
+def install(place: Place, *more: str, chart: Path = CHART) -> None:
+    """Install or upgrade the chart, with more arguments for helm; wait until the operator is ready.
+
+    Raises:
+        ClusterError: it is not in time; the text has what it said.
+    """
     argv: list[str | Path] = [
-        place.helm, "upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace",
-        "--wait", "--timeout", f"{WAIT_SECONDS}s", *values(place),
+        place.helm, "upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace",
+        "--wait", "--timeout", f"{WAIT_SECONDS}s", *values(place), *more,
     ]  # fmt: skip
     try:
         run(argv, environment=place.kubectl.environment, timeout=WAIT_SECONDS + 60)

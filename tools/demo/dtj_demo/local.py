@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dtj_cluster import binaries, images, seed
-from dtj_cluster.clean import together
 from dtj_cluster.cluster import Cluster
 from dtj_cluster.errors import ClusterError
 from dtj_cluster.status import Status
+from dtj_cluster.together import together
 from dtj_demo.commands import Kubectl
 from dtj_demo.place import CLAIM, NAMESPACE, Image, Place
 from dtj_demo.show import Show
@@ -42,8 +42,8 @@ def prepare(show: Show, name: str) -> Place:
         claim=CLAIM,
         read=lambda path: read_file(folder / path),
         where=lambda path: str(folder / path),
-        farewell=f"The cluster is still up. Look around: export KUBECONFIG={cluster.kubeconfig}\n"
-        "Stop it: make cluster-down",
+        farewell=f'The cluster is still up. Look around: eval "$(tools/cluster/cluster env --name {name})"; '
+        f"kubectl --namespace {NAMESPACE} get dtj\nStop it: make cluster-down",
     )
 
 

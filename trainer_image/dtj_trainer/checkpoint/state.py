@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dtj_trainer.checkpoint.curve import Curve
+from dtj_trainer.untrainable import UntrainableError
 
 FILE = "trainer.json"
 FORMAT = 2
 
 
-class ResumeError(ValueError):
+class ResumeError(UntrainableError):
     """A checkpoint that this job must not go on from; the text says what differs and what to do."""
 
 

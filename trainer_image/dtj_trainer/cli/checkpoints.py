@@ -17,7 +17,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dtj import manifest
-from dtj.lineage import BAD, STATE_FILE, Checkpoint, Lineage, read_state
+from dtj.entry import BAD, STATE_FILE, Checkpoint, read_state
+from dtj.lineage import Lineage
 from dtj_api.base import ManifestError
 
 
@@ -111,7 +112,10 @@ def _wrong_with(path: Path) -> list[str] | None:
         return [f"{STATE_FILE} is missing or cannot be read"]
     if not (path / manifest.FILE).exists():
         return [f"{manifest.FILE} is missing"] if state.get("manifest") else None
-    return manifest.problems(path)
+    try:
+        return manifest.problems(path)
+    except manifest.OtherFormatError as error:
+        raise ManifestError(str(error)) from error
 
 
 def export(path: Path, target: Path, best: bool) -> int:

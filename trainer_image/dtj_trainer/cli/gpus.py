@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from dtj_api.base import ManifestError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -30,9 +28,14 @@ class Share:
     """What the user did not ask for; empty: nothing."""
 
 
-def visible(
-    device_count: Callable[[], int] = torch.cuda.device_count, env: Mapping[str, str] = os.environ
-) -> list[str]:
+def gpus_of_torch() -> int:
+    """How many GPUs torch sees; imports it, which takes seconds."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def visible(device_count: Callable[[], int] = gpus_of_torch, env: Mapping[str, str] = os.environ) -> list[str]:
     """The GPUs that this process sees, by the names that CUDA_VISIBLE_DEVICES has for them."""
     count = device_count()
     given = env.get(VISIBLE)

@@ -1,4 +1,7 @@
-"""Arguments of `dtj` and its subcommands. A mistake of the user's ends with one message and no traceback."""
+"""Arguments of `dtj` and its subcommands. A mistake of the user's ends with one message and no traceback.
+
+Only training imports torch, which takes seconds: manifests are checked in moments.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from dtj_api.base import ManifestError
 from dtj_api.names import ExitCode
-from dtj_trainer.cli import checkpoints, run
-from dtj_trainer.data.locate import NotFoundError
-from dtj_trainer.data.sentences import DataError
+from dtj_trainer.cli import checkpoints
+from dtj_trainer.cli.check import check
+from dtj_trainer.untrainable import UntrainableError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -27,14 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "run":
+                from dtj_trainer.cli import run
+
                 return run.run(options.file, options.workers, options.processes_per_worker, options.out, as_json)
+            case "check":
+                return check(options.files)
             case "list":
                 return checkpoints.show(options.path, as_json)
             case "verify":
                 return checkpoints.verify(options.path, as_json)
             case _:
                 return checkpoints.export(options.path, options.file, options.best)
-    except (ManifestError, DataError, NotFoundError) as error:
+    except (ManifestError, UntrainableError) as error:
         print(f"dtj: {error}", file=sys.stderr)
         return int(ExitCode.BAD_CONFIG)
     except OSError as error:
@@ -46,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dtj", description="Train on this machine, and look after checkpoints.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands)
+    checked = commands.add_parser(
+        "check",
+        help="look at manifests as the API server does",
+        description="Say what the API server would say of manifests. What it alone can tell (quotas, and most of a pod "
+        "template) is not looked at.",
+    )
+    checked.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a manifest")
     checkpoint = commands.add_parser("checkpoint", help="look at checkpoints on a volume", description=_CHECKPOINT)
     what = checkpoint.add_subparsers(dest="command", required=True)
     listed = what.add_parser("list", help="all of them, newest first", description=f"List checkpoints. {_CHECKPOINT}")
@@ -74,7 +88,7 @@ def _add_run(commands: Commands) -> None:
         description="Train the DistributedTrainingJob in FILE on this machine. A job that was interrupted goes on from "
         "its last checkpoint in the same --out.",
     )
-    here.add_argument("file", type=Path, metavar="FILE", help="manifest with spec.trainer")
+    here.add_argument("file", type=Path, metavar="FILE", help="manifest")
     here.add_argument("--workers", type=_positive, metavar="N", help="workers (default: spec.workers.replicas)")
     here.add_argument(
         "--processes-per-worker",

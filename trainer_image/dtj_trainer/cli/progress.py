@@ -11,6 +11,7 @@ from rich.status import Status
 
 from dtj_api.names import ExitCode
 from dtj_api.wire import Progress, Report
+from dtj_trainer.launch.progress.phase_watch import STEPPING
 
 PAUSE = 5.0
 """Seconds between two lines where the output is not a terminal."""
@@ -69,7 +70,7 @@ def line(reports: list[Report]) -> str:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if (left := eta(progress)) is not None:
         parts.append(f"eta {left // 60:.0f}:{left % 60:02.0f}")
-    if progress.phase not in ("", "train"):
+    if progress.phase not in STEPPING:
         parts.append(progress.phase)
     return ", ".join([*parts, f"{first.world_size} ranks"])
 

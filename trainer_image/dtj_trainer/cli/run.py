@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from dtj_api.base import ManifestError
-from dtj_api.names import ExitCode
+from dtj_api.names import ExitCode, code_of_signal
 from dtj_api.spec import JobSpec
 from dtj_trainer.cli.environment import environment
-from dtj_trainer.cli.gpus import Share, share_out, visible
-from dtj_trainer.cli.manifest import load_job
+from dtj_trainer.cli.failures import Failures
+from dtj_trainer.cli.gpus import Share, gpus_of_torch, share_out, visible
+from dtj_trainer.cli.manifest import Job, load_job
 from dtj_trainer.cli.progress import ProgressLine
-from dtj_trainer.data.locate import locate_model
-from dtj_trainer.data.splits import load_splits
-from dtj_trainer.launch import local
+from dtj_trainer.cli.script import Script, script_of
+from dtj_trainer.data.first_look import first_look
+from dtj_trainer.launch.local import run as local
 
 COMMAND = ("-m", "dtj_trainer.train")
 
@@ -32,7 +33,7 @@ def run(
     out: Path | None,
     as_json: bool,
     *,
-    device_count: Callable[[], int] = torch.cuda.device_count,
+    device_count: Callable[[], int] = gpus_of_torch,
 ) -> int:
     """Train and show the result; the exit code for the shell.
 
@@ -45,13 +46,11 @@ def run(
         device_count: how many GPUs are seen.
 
     Raises:
-        ManifestError, DataError, NotFoundError: the manifest or what it names cannot be used; nothing was started.
+        ManifestError, UntrainableError: the manifest or what it names cannot be used; nothing was started.
     """
     job = load_job(file)
-    if job.spec.trainer is None:
-        raise ManifestError(f"{file}: spec.trainer: required, but missing; a script of yours runs by torchrun itself")
-    locate_model(job.spec.trainer.model)
-    load_splits(job.spec.trainer.data)
+    if job.spec.trainer is not None:
+        first_look(job.spec.trainer)
     share = _share(job.spec, workers, processes, device_count)
 
     work = (out or Path("dtj-runs") / job.name).absolute()
@@ -61,27 +60,38 @@ def run(
     console.print(f"[bold]{job.name}[/]: output of the ranks goes to {log}", highlight=False, soft_wrap=True)
     if share.notice:
         console.print(f"dtj: {share.notice}", highlight=False, soft_wrap=True)
-    with log.open("ab") as output, ProgressLine(console) as progress:
+    script = _script(job, work)
+    if script.unknown:
+        console.print(f"dtj: not set here, the cluster alone knows: {', '.join(script.unknown)}", soft_wrap=True)
+    with log.open("ab") as output, ProgressLine(console) as progress, contextlib.chdir(script.directory or Path.cwd()):
         code = local.run(
-            [sys.executable, *COMMAND],
+            script.command,
             share.workers,
             share.processes,
             work,
-            environment(job.spec),
+            {**script.env, **environment(job.spec)},
             progress.update,
             devices=share.devices,
-            max_restarts=job.spec.failure_policy.max_restarts,
+            judge=Failures(job.spec.failure_policy).judge,
             output=output.fileno(),
         )
-    if code == ExitCode.DRAINED:
+    if code in (code_of_signal(signal.SIGINT), ExitCode.DRAINED):
         console.print("dtj: stopped; the same command goes on from the last checkpoint", soft_wrap=True)
         return code
     if code:
         console.print(f"dtj: {progress.failure or 'the job did not succeed'} (exit code {code}; {log})", soft_wrap=True)
         return code
-    report = json.loads((work / "report" / "report.json").read_text())
-    _show(work, report, as_json, console)
+    if job.spec.trainer is None:
+        _show_folder(work, as_json, console)
+    else:
+        _show(work, json.loads((work / "report" / "report.json").read_text()), as_json, console)
     return 0
+
+
+def _script(job: Job, work: Path) -> Script:
+    if job.spec.trainer is not None:
+        return Script([sys.executable, *COMMAND], {}, None, [])
+    return script_of(job, work / "mounts")
 
 
 def _share(spec: JobSpec, workers: int | None, processes: int | None, device_count: Callable[[], int]) -> Share:
@@ -89,6 +99,13 @@ def _share(spec: JobSpec, workers: int | None, processes: int | None, device_cou
     of_spec = spec.workers.processes_per_worker
     fixed = processes or (None if of_spec == "auto" else of_spec)
     return share_out(visible(device_count), wanted, min(wanted, spec.workers.effective_min), fixed)
+
+
+def _show_folder(work: Path, as_json: bool, console: Console) -> None:
+    if as_json:
+        print(json.dumps({"work": str(work)}))
+    else:
+        console.print(f"the job's folder: {work}", highlight=False, soft_wrap=True)
 
 
 def _show(work: Path, report: dict[str, Any], as_json: bool, console: Console) -> None:

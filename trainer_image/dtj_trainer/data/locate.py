@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from dtj.files import exists
 from dtj_api.trainer import ModelConfig
+from dtj_trainer.untrainable import UntrainableError
 
 
-class NotFoundError(ValueError):
+class NotFoundError(UntrainableError):
     """A package, directory or file that the configuration names and this machine lacks."""
 
 
@@ -30,7 +32,7 @@ def locate(field: str, package: str, path: str) -> Path:
         found = Path(roots[0], path)
     else:
         found = Path(path).absolute()
-    if not found.exists():
+    if not exists(found):
         raise NotFoundError(f"{field}: {found} does not exist; nothing is fetched from a hub, so mount or install it")
     return found
 
@@ -42,6 +44,6 @@ def locate_model(config: ModelConfig) -> Path:
         NotFoundError: it does not exist or is no model in the transformers layout.
     """
     found = locate("model.path", config.package, config.path)
-    if not (found / "config.json").is_file():
+    if not exists(found / "config.json"):
         raise NotFoundError(f"model.path: {found} has no config.json; give a model in the transformers layout")
     return found

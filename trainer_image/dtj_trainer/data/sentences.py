@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtj_trainer.untrainable import UntrainableError
 
-class DataError(ValueError):
+
+class DataError(UntrainableError):
     """A data file that cannot be trained on. The text starts with `file:line:`."""
 
     def __init__(self, file: Path, line: int, problem: str) -> None:
@@ -20,6 +22,7 @@ class Sentence:
     """Words with one IOB2 tag each, and where they came from."""
 
     words: tuple[str, ...]
+    """As the file has them; empty where a row has a tag alone."""
     tags: tuple[str, ...]
     file: Path
     line: int

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from dtj_api.trainer import DataConfig
-from dtj_trainer.data.locate import NotFoundError, locate
+from dtj_trainer.data.locate import locate
 from dtj_trainer.data.readers import read_file
 from dtj_trainer.data.sentences import Sentence
+from dtj_trainer.untrainable import UntrainableError
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def load_splits(config: DataConfig) -> Splits:
     """Read the files and divide them.
 
     Raises:
-        DataError: a file that cannot be trained on, with file and line.
-        NotFoundError: a missing file or package, or a split that would be empty.
+        UntrainableError: a file that cannot be trained on, with file and line; a missing file or package; a split that
+            would be empty.
     """
     if config.split is None:
         parts = [
@@ -56,7 +57,7 @@ def shuffle_split(sentences: Sequence[Sentence], shares: Sequence[float], seed: 
     """Disjoint and exhaustive: every sentence is in one split. Sizes are the shares rounded down, the rest is test.
 
     Raises:
-        NotFoundError: a split would be empty.
+        UntrainableError: a split would be empty.
     """
     order = list(sentences)
     random.Random(seed).shuffle(order)
@@ -65,7 +66,7 @@ def shuffle_split(sentences: Sequence[Sentence], shares: Sequence[float], seed: 
     splits = Splits(order[:first], order[first:second], order[second:])
     for name, part in splits.named().items():
         if not part:
-            raise NotFoundError(
+            raise UntrainableError(
                 f"data.split.shuffleSplit: {len(order)} sentences leave none for {name}; give more data or other shares"
             )
     return splits

@@ -10,40 +10,48 @@ import shutil
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import torch
-from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousError
 
 from dtj_api.names import ExitCode, LauncherState
 from dtj_api.wire import Failure, Meet, Release, Stop
-from dtj_trainer.launch.agent import Agent, LeaveError
-from dtj_trainer.launch.backoff import Backoff
-from dtj_trainer.launch.board import Board
-from dtj_trainer.launch.command import Command
 from dtj_trainer.launch.events import ChildEnded, Event, Outcome, Terminate, ZygoteLost
-from dtj_trainer.launch.logs import Logs, write_all
-from dtj_trainer.launch.meeting import Meeting
-from dtj_trainer.launch.probe import VolumeProbe
-from dtj_trainer.launch.process import reap_orphans
-from dtj_trainer.launch.ranks import Zygote
-from dtj_trainer.launch.round import Member, Terms
-from dtj_trainer.launch.servers import Servers
+from dtj_trainer.launch.inbox import Inbox
+from dtj_trainer.launch.incarnation.agent import Agent
+from dtj_trainer.launch.incarnation.attendance import attend, meeting_of
+from dtj_trainer.launch.incarnation.round_end import PEERS_GRACE
+from dtj_trainer.launch.incarnation.tools import Tools
+from dtj_trainer.launch.meeting.backoff import Backoff
+from dtj_trainer.launch.progress.board import Board
+from dtj_trainer.launch.progress.stall import FACTOR
+from dtj_trainer.launch.ranks.command import Command
+from dtj_trainer.launch.ranks.logs import Logs, write_all
+from dtj_trainer.launch.ranks.process import reap_orphans
+from dtj_trainer.launch.ranks.ranks import Zygote
+from dtj_trainer.launch.serve.servers import Servers
 from dtj_trainer.launch.settings import Settings
-from dtj_trainer.launch.store_link import StoreLink, StoreLostError
 from dtj_trainer.launch.termination import describe_failure, write_termination
-from dtj_trainer.launch.tools import Tools
-from dtj_trainer.launch.volume import VolumeCheck, VolumeNotSharedError
+from dtj_trainer.launch.volume.probe import VolumeProbe
+from dtj_trainer.launch.volume.shared import VolumeCheck
 
 LINGER = 10.0
 """Seconds for somebody to fetch the last report before the pod is gone."""
 LAST_WORD = 1.0
 """The same for a pod that leaves, whose replacement waits for its name."""
-QUIT_PATIENCE = 30.0
-"""Seconds for an incarnation to end: its ranks are killed in a fraction of that, but a hung volume holds a thread for
-ever."""
+QUIT_PATIENCE = PEERS_GRACE + 30.0
+"""Seconds for an incarnation to end, beside the time that its ranks may have to end by themselves: they are killed in a
+fraction of that, but a hung volume holds a thread for ever."""
+LEAST_QUIT = 5.0
+"""Of that, what a pod that leaves waits for at least, however short its grace period is."""
 LEAVE_SHARE = 0.15
 """Share of the grace period that is kept for leaving after a save."""
+STILL = 30.0
+"""Seconds without a step, a phase or a save, or FACTOR times as long as a step of theirs has taken, after which ranks
+that should save before they move are given up: they may wait for one that is gone, and nobody be there to say so."""
 
 
 class Launcher:
@@ -69,11 +77,14 @@ class Launcher:
         self._command = command
         self._scratch = scratch
         self._events = events
+        self._inbox = Inbox(events)
         self._board = Board(settings.pod_uid, settings.index, command.run_as, settings.step_timeout)
         self._logs = Logs(write_all(sys.stdout.fileno()), settings.work_dir / "logs" if settings.work_dir else None)
         self._processes = settings.processes or max(1, torch.cuda.device_count())
-        self._servers = Servers(settings, self._board, scratch, events.put)
+        self._servers = Servers(settings, self._board, scratch, events.put, self._logs.say)
         self._agent: Agent | None = None
+        self._store = ""
+        """Where the agent has met."""
         self._thread: threading.Thread | None = None
         probe = None
         if settings.work_dir:
@@ -88,6 +99,7 @@ class Launcher:
             scratch=scratch,
             check=VolumeCheck(settings.work_dir, settings.index) if settings.work_dir else None,
             probe=probe,
+            restarts=settings.restarts,
             on_failure=self._tell_failure,
             on_trained=self._forget_failure,
         )
@@ -107,9 +119,10 @@ class Launcher:
         if self._tools.probe:
             self._tools.probe.ask()
         self._logs.say(f"worker {self._settings.index} waits to be told where to meet; runs as {self._command.run_as}")
+        if self._command.note:
+            self._logs.say(self._command.note)
         while True:
-            event = self._events.get()
-            code = self._handle(event, zygote)
+            code = self._handle(self._inbox.take(), zygote)
             if code is not None:
                 return self._end(code)
 
@@ -122,84 +135,88 @@ class Launcher:
                 return self._fail("the process that ranks are forked from has died")
             case Meet():
                 return self._enter(event)
-            case Release() if self._agent and event.incarnation == self._board.incarnation:
+            case Release() if self._agent and event.incarnation == self._agent.incarnation:
                 self._agent.release(event.round)
             case Terminate():
                 self._forget_failure()
                 return self._leave(save=True)
             case Stop():
                 return self._leave(save=event.save)
-            case Outcome() if event.incarnation == self._board.incarnation and event.state:
+            case Outcome() if event.incarnation == self._board.wanted and event.state:
                 return self._conclude(event)
         return None
 
     def _enter(self, meet: Meet) -> ExitCode | None:
         """Leave the incarnation that we are in, and begin this one, unless a newer one is wanted already."""
-        if not self._quit_agent():
+        moves = self._agent and self._agent.trains and (self._agent.lost_store or meet.store != self._store)
+        if self._agent and moves and not self._inbox.called_away():
+            self._save_before_moving(self._agent)
+        if self._inbox.called_away():
+            # Then it leaves from where it is, with the save that its ranks are perhaps about.
+            return None
+        ended = self._quit_agent(QUIT_PATIENCE, lambda: self._inbox.called_away())
+        if self._inbox.called_away():
+            return None
+        if not ended:
             return self._fail(f"the incarnation before {meet.incarnation} has not ended for {QUIT_PATIENCE:g} s")
-        if meet.incarnation != self._board.incarnation:
+        if not self._board.enter(meet):
             return None
         self._logs.say(f"incarnation {meet.incarnation}: meets {meet.min_nodes}..{meet.max_nodes} at {meet.store}")
-        self._agent = Agent(self._tools, meet.incarnation, self._processes)
+        self._agent, self._store = Agent(self._tools, meet.incarnation, self._processes), meet.store
         self._thread = threading.Thread(target=self._attend, args=(self._agent, meet), name="agent", daemon=True)
         self._thread.start()
         return None
 
-    def _quit_agent(self) -> bool:
-        """Have the agent leave; whether it did."""
+    def _save_before_moving(self, agent: Agent) -> None:
+        """Another store, and ranks that have trained on without the one before: what they made since is not lost.
+
+        All launchers are told to move, and ask for the same save. Who is told late finds it made. That a newer meeting
+        is wanted meanwhile says nothing against it; that the round is released does: a peer of the ranks is gone.
+        """
+        training, began = self._board.training, time.monotonic()
+        saved = self._servers.save(f"move-{agent.incarnation}")
+        deadline = began + self._settings.grace * (1 - LEAVE_SHARE)
+
+        def is_over() -> bool:
+            patience = max(STILL, FACTOR * training.longest_step())
+            late = time.monotonic() > min(deadline, max(began, training.still_since()) + patience)
+            return saved.done() or not agent.trains or late or self._inbox.called_away() or self._is_released
+
+        self._inbox.wait(is_over)
+        if self._inbox.called_away():
+            saved.cancel()
+            return
+        self._logs.say("saved before moving to another store" if _result(saved) else "moves without a save")
+
+    @property
+    def _is_released(self) -> bool:
+        report = self._board.report()
+        return self._inbox.is_released(report.incarnation, report.round)
+
+    def _quit_agent(self, patience: float, over: Callable[[], bool], grace: float = 0.0) -> bool:
+        """Have the agent leave; whether it did.
+
+        Args:
+            patience: seconds, after the grace.
+            over: whether nobody waits for it any more.
+            grace: seconds for ranks that handle SIGTERM to end by themselves.
+        """
         if self._agent and self._thread:
-            self._agent.leave()
-            self._thread.join(QUIT_PATIENCE)
-            if self._thread.is_alive():
+            thread, parting = self._thread, time.monotonic() + grace
+            self._agent.leave(grace)
+            self._inbox.wait(lambda: not thread.is_alive() or time.monotonic() > parting or self._inbox.is_hurried)
+            self._agent.hurry()
+            deadline = time.monotonic() + patience
+            self._inbox.wait(lambda: not thread.is_alive() or time.monotonic() > deadline or over())
+            if thread.is_alive():
                 return False
         self._agent = None
         return True
 
     def _attend(self, agent: Agent, meet: Meet) -> None:
         """One incarnation, in a thread of its own."""
-        incarnation = meet.incarnation
-        agent.attend(self._meeting(agent, meet))
-        try:
-            agent.run()
-            outcome = Outcome(incarnation, LauncherState.DONE, exit_code=ExitCode.DONE)
-        except RendezvousClosedError:
-            # We come after the end: a spare, or a replacement that was not needed any more.
-            outcome = Outcome(incarnation, LauncherState.DONE, exit_code=ExitCode.DONE)
-        except LeaveError:
-            outcome = Outcome(incarnation, None)
-        except StoreLostError as error:
-            outcome = Outcome(incarnation, LauncherState.MEETING, f"{error}; waits for the next meeting")
-        except VolumeNotSharedError as error:
-            self._board.set(incarnation, volume_shared=False)
-            outcome = Outcome(incarnation, LauncherState.FAILED, str(error), ExitCode.VOLUME_NOT_SHARED)
-        except RendezvousError as error:
-            outcome = Outcome(incarnation, LauncherState.FAILED, str(error))
-        except Exception as error:
-            outcome = Outcome(incarnation, LauncherState.FAILED, f"{type(error).__name__}: {error}", ExitCode.FAILED)
-        self._events.put(outcome)
-
-    def _meeting(self, agent: Agent, meet: Meet) -> Meeting:
-        settings = self._settings
-        run_id = f"{settings.job_uid}-{meet.incarnation}"
-        terms = Terms(
-            run_id=run_id,
-            min_nodes=meet.min_nodes,
-            max_nodes=meet.max_nodes,
-            join_timeout=settings.join_timeout,
-            last_call=settings.last_call,
-            heartbeat=settings.heartbeat,
-            heartbeat_misses=settings.heartbeat_misses,
-        )
-        host, _, port = meet.store.rpartition(":")
-        me = Member(
-            name=settings.pod_name,
-            node=f"{settings.pod_name}/{settings.pod_uid}",
-            address=settings.pod_ip,
-            port=0,
-            ranks=self._processes,
-            checked=False,
-        )
-        return Meeting(terms, lambda: StoreLink(host.strip("[]"), int(port), f"dtj/{run_id}/"), me, agent.pause)
+        meeting = meeting_of(self._settings, meet, self._processes, agent.pause)
+        self._events.put(attend(agent, meeting, self._board))
 
     def _conclude(self, outcome: Outcome) -> ExitCode | None:
         """The agent has returned by itself: leave, or stay for another meeting."""
@@ -225,13 +242,21 @@ class Launcher:
         if self._board.report().state == LauncherState.DONE:
             return ExitCode.DONE
         self._board.drain()
+        grace = 0.0
         if save and self._agent:
-            patience = self._settings.grace * (1 - LEAVE_SHARE)
-            id = f"leave-{self._settings.pod_uid}"
-            self._servers.request_save(id)
-            saved = self._servers.call(self._servers.ranks.saved(id), patience)
-            self._say_how_it_leaves(saved)
-        self._quit_agent()
+            deadline = time.monotonic() + self._settings.grace * (1 - LEAVE_SHARE)
+            saved = self._servers.save(f"leave-{self._settings.pod_uid}")
+
+            def is_over() -> bool:
+                return saved.done() or time.monotonic() > deadline or self._is_released or self._inbox.is_hurried
+
+            self._inbox.wait(is_over)
+            made = _result(saved)
+            self._say_how_it_leaves(made)
+            if made is False:
+                # They may save by themselves, as scripts do that know of SIGTERM and nothing of us.
+                grace = max(0.0, deadline - time.monotonic())
+        self._quit_agent(max(LEAST_QUIT, self._settings.grace * LEAVE_SHARE), lambda: False, grace)
         if self._board.report().progress.checkpoint_step is not None:
             # The save is the last that this pod has to tell, and the status is to tell it too.
             self._servers.wait_until_shown(LAST_WORD)
@@ -244,6 +269,10 @@ class Launcher:
             return
         lost = self._board.report().lost_saves
         why = f"it failed: {lost.text}" if lost.count else "the ranks could not make one"
+        if self._is_released:
+            why = "the ranks have lost a peer, and could not make one"
+        elif self._inbox.is_hurried:
+            why = "the job wants none any more"
         self._logs.say(f"leaves without a save: {why}")
         if lost.count:
             text = f"left without a save: that of step {lost.step} failed: {lost.text}"
@@ -269,3 +298,11 @@ class Launcher:
         self._logs.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         return code
+
+
+def _result(saved: Future[bool]) -> bool | None:
+    """What became of a save; None, and it is given up, where that is not known yet."""
+    if saved.done():
+        return saved.result()
+    saved.cancel()
+    return None

@@ -24,7 +24,9 @@ def write_termination(path: Path, text: str) -> None:
     """
     data = text.encode()
     if len(data) > MAX_BYTES:
-        data = data[:512] + b"\n...\n" + data[-(MAX_BYTES - 517) :]
+        # Only characters that were cut in two are left out: there is nothing else in it that cannot be read.
+        head, tail = (part.decode(errors="ignore").encode() for part in (data[:512], data[-(MAX_BYTES - 517) :]))
+        data = head + b"\n...\n" + tail
     try:
         path.write_bytes(data)
     except OSError:

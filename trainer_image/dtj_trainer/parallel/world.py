@@ -14,14 +14,18 @@ import torch
 import torch.distributed as dist
 
 from dtj_api.trainer import ParallelConfig
+from dtj_trainer.untrainable import UntrainableError
 
+READY_TIMEOUT = datetime.timedelta(hours=1)
+"""How much longer than another one a rank may take to read its data and its model."""
 START_TIMEOUT = datetime.timedelta(minutes=10)
+"""For a step's collectives, and for those before the first step."""
 TAIL_TIMEOUT = datetime.timedelta(hours=6)
 """How long other ranks wait for rank 0, which alone writes report and export; see `World.wait_for_rank_0`."""
 
 
-class LayoutError(ValueError):
-    """`parallel` does not fit the number of ranks."""
+class LayoutError(UntrainableError):
+    """`parallel` does not fit the number of ranks, or the ranks not the GPUs."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,34 @@ def join(cpu_threads: int, tensor: int = 1) -> World:
         torch.set_num_threads(cpu_threads)
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend, timeout=START_TIMEOUT, device_id=device if cuda else None)
+        store, rank, size = next(dist.rendezvous("env://", timeout=READY_TIMEOUT))
+        store.set_timeout(START_TIMEOUT)
+        dist.init_process_group(
+            backend,
+            store=store,
+            rank=rank,
+            world_size=size,
+            timeout=START_TIMEOUT,
+            device_id=device if cuda else None,
+        )
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     tail = dist.new_group(backend="gloo", timeout=TAIL_TIMEOUT)
     assert isinstance(tail, dist.ProcessGroup), "this rank is in the group of all ranks"
     return World(dist.get_rank(), dist.get_world_size(), device, tail, tensor)
+
+
+def expect_gpus(ranks: int, gpus: int) -> None:
+    """Check that each rank of this machine has a GPU of its own, where there are any.
+
+    Raises:
+        LayoutError: there are fewer.
+    """
+    if 0 < gpus < ranks:
+        raise LayoutError(
+            f"workers.processesPerWorker: is {ranks}, and this worker sees {gpus} GPU{'s' if gpus > 1 else ''}; each "
+            f"rank needs one: write {gpus} or less, `auto`, or ask for more GPUs in the template's limits"
+        )
 
 
 @dataclass(frozen=True)

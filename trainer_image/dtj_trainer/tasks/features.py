@@ -1,8 +1,9 @@
 """Words to word pieces, and their labels.
 
 A word becomes several pieces; its first piece carries the tag and the others, the specials and the padding carry
-`IGNORE`, so that they neither train nor count. Words that find no place (sentence longer than `maxLength`, or a word
-of characters that the tokenizer drops) are predicted `O` and counted, never silently left out of the score.
+`IGNORE`, so that they neither train nor count. Words that find no place (sentence longer than `maxLength`, a word of
+characters that the tokenizer drops, or of none at all) are predicted `O` and counted, never silently left out of the
+score.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ def make_features(
     sentences: Sequence[Sentence], tokenizer: Any, label_ids: Mapping[str, int], max_length: int
 ) -> list[Feature]:
     """Tokenise a split once, in one batched call."""
+    # Of a word without any character some tokenizers make a piece, and it would carry the label.
+    places = [[i for i, word in enumerate(sentence.words) if word.strip()] for sentence in sentences]
     encoded = tokenizer(
-        [list(sentence.words) for sentence in sentences],
+        [[sentence.words[i] for i in there] for sentence, there in zip(sentences, places, strict=True)],
         is_split_into_words=True,
         truncation=True,
         max_length=max_length,
@@ -67,9 +70,9 @@ def make_features(
         pieces = list(encoded["input_ids"][i])
         labels, first = [IGNORE] * len(pieces), [-1] * len(sentence.words)
         for position, word in enumerate(encoded.word_ids(i)):
-            if word is not None and first[word] < 0:
-                first[word] = position
-                labels[position] = label_ids[sentence.tags[word]]
+            if word is not None and first[places[i][word]] < 0:
+                first[places[i][word]] = position
+                labels[position] = label_ids[sentence.tags[places[i][word]]]
         features.append(Feature(pieces, labels, first))
     return features
 
@@ -78,19 +81,18 @@ def collate(features: Sequence[Feature], pad: int, samples: Sequence[int] = ()) 
     """Pad to the longest of these sentences.
 
     No features give a batch of one padding piece without a label: its loss is 0 and it lets a rank without samples
-    enter the same collectives as the others.
+    enter the same collectives as the others. Nor may a sentence be without any piece: attention to nothing is NaN.
 
     Args:
         features: the sentences.
-        pad: id of the padding piece.
+        pad: id of the padding piece; the mask hides it, so any id of the vocabulary will do.
         samples: their indices in the split; training needs them for dropout, evaluation does not.
     """
-    longest = max((len(feature.pieces) for feature in features), default=1)
+    longest = max((len(feature.pieces) for feature in features), default=1) or 1
     shape = (max(len(features), 1), longest)
     input_ids, mask = torch.full(shape, pad), torch.zeros(shape, dtype=torch.int64)
     labels = torch.full(shape, IGNORE)
-    if not features:
-        mask[0, 0] = 1
+    mask[:, 0] = 1
     for row, feature in enumerate(features):
         size = len(feature.pieces)
         input_ids[row, :size] = torch.tensor(feature.pieces)

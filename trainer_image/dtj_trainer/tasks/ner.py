@@ -7,72 +7,74 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.data.locate import NotFoundError, locate_model
+from dtj_trainer.data.locate import locate_model
 from dtj_trainer.data.schemes import to_spans
 from dtj_trainer.data.sentences import Sentence
-from dtj_trainer.data.splits import leaks, load_splits
+from dtj_trainer.data.splits import Splits, leaks
 from dtj_trainer.tasks.features import IGNORE, Batch, Feature, collate, make_features
+from dtj_trainer.tasks.model import build_model, embedding_rows
 from dtj_trainer.tasks.scores import entity_scores
+from dtj_trainer.tasks.tokenizer import expect_same_vocabulary, load_tokenizer
+from dtj_trainer.tasks.trial import try_model
+from dtj_trainer.untrainable import UntrainableError, preparing
 
 
 class Ner:
     """Data, model and scores of one NER job. Everything that can be wrong with the data is found here, before step 0.
 
     Raises:
-        DataError, NotFoundError: as the readers do.
+        UntrainableError: the data or the tokenizer cannot be used; the text names the file and line, or the field.
     """
 
-    def __init__(self, config: TrainerConfig) -> None:
+    def __init__(self, config: TrainerConfig, splits: Splits) -> None:
         self._config = config
-        self._path = locate_model(config.model)
+        with preparing(f"model.path {config.model.path!r}"):
+            self._path = locate_model(config.model)
         # Its report on unused and missing weights comes from every rank and says what `build_model` checks itself.
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        self.splits = load_splits(config.data)
+        self.splits = splits
         self.kinds = list(config.data.labels)
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.kinds for prefix in "BI")]
-        self.tokenizer = AutoTokenizer.from_pretrained(self._path, local_files_only=True)
+        self.head = ""
+        """What became of the head of the model's files; known once the model is built."""
+        with preparing(f"model.path: the tokenizer in {self._path}", self._path):
+            self.tokenizer = load_tokenizer(self._path)
         ids = {tag: i for i, tag in enumerate(self.tags)}
-        self.features = {
-            name: make_features(sentences, self.tokenizer, ids, config.data.max_length)
-            for name, sentences in self.splits.named().items()
-        }
+        with preparing("data: the tokenizer refuses its words"):
+            self.features = {
+                name: make_features(sentences, self.tokenizer, ids, config.data.max_length)
+                for name, sentences in self.splits.named().items()
+            }
 
     def build_model(self) -> PreTrainedModel:
-        """The encoder with a new head, in fp32; the same weights on every rank for the same seed.
+        """The encoder with a head for the tags, in fp32; the same weights on every rank for the same seed.
 
         Raises:
-            NotFoundError: the model's files lack weights of the encoder, which would train from noise unnoticed.
+            UntrainableError: the model's files are not whole, or do not fit the tokenizer or `data.maxLength`.
         """
-        torch.manual_seed(self._config.seed)
-        names: dict[str, Any] = {
-            "id2label": dict(enumerate(self.tags)),
-            "label2id": {tag: i for i, tag in enumerate(self.tags)},
-        }
-        if self._config.model.from_config:
-            config = AutoConfig.from_pretrained(self._path, local_files_only=True, **names)
-            build = AutoModelForTokenClassification.from_config
-            model = build(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
-        else:
-            model, info = AutoModelForTokenClassification.from_pretrained(
-                self._path, local_files_only=True, output_loading_info=True, dtype=torch.float32, **names
+        with preparing(f"model.path: the model in {self._path}", self._path):
+            built = build_model(self._config.model, self._path, self.tags, self._config.seed)
+            self.head = built.head
+            rows = embedding_rows(built.model)
+            if rows is not None:
+                expect_same_vocabulary(self._path, self.tokenizer, rows)
+            # The model may know another padding than the tokenizer, and counts no positions on it.
+            pads = {self.tokenizer.pad_token_id, getattr(built.model.config, "pad_token_id", None)}
+            trial = try_model(built.model, next(piece for piece in range(3) if piece not in pads))
+            for name in trial.unused:
+                built.model.get_parameter(name).requires_grad_(False)
+        limit = trial.positions
+        if limit is not None and self._config.data.max_length > limit:
+            raise UntrainableError(
+                f"data.maxLength: {self._config.data.max_length}; the positions of the model in {self._path} end at "
+                f"{limit}; write {limit} or less"
             )
-            lacking = sorted(key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}."))
-            if lacking:
-                raise NotFoundError(f"model.path: {self._path} lacks the weights {', '.join(lacking[:3])} ...")
-        longest = getattr(model.config, "max_position_embeddings", self._config.data.max_length)
-        if self._config.data.max_length > longest:
-            raise NotFoundError(
-                f"data.maxLength: {self._config.data.max_length}; the model's positions end at {longest}"
-            )
-        if self._config.model.freeze_embeddings:
-            for parameter in model.base_model.embeddings.parameters():
-                parameter.requires_grad_(False)
-        return model  # type: ignore[no-any-return]
+        return built.model
 
     def collate(self, features: Sequence[Feature], samples: Sequence[int] = ()) -> Batch:
         """Padded tensors of some features, with their indices in the split where training needs them."""

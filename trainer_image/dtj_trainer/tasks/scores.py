@@ -10,9 +10,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
-
 Tags = Sequence[Sequence[str]]
 
 
@@ -21,6 +18,9 @@ def entity_scores(gold: Tags, predicted: Tags, kinds: Sequence[str]) -> dict[str
 
     Each mode has precision, recall, f1 (0..1), support (gold entities) and `byType` with the same for each type.
     """
+    # With it come scipy and scikit-learn, seconds that a training needs no sooner than its first evaluation.
+    from seqeval.scheme import IOB2
+
     return {
         "strict": _scores(gold, predicted, kinds, mode="strict", scheme=IOB2),
         "default": _scores(gold, predicted, kinds, mode=None, scheme=None),
@@ -28,6 +28,8 @@ def entity_scores(gold: Tags, predicted: Tags, kinds: Sequence[str]) -> dict[str
 
 
 def _scores(gold: Tags, predicted: Tags, kinds: Sequence[str], **mode: Any) -> dict[str, Any]:
+    from seqeval.metrics import classification_report
+
     with warnings.catch_warnings():
         # A type that was never predicted has no precision: it counts as 0, and support tells the rest.
         warnings.simplefilter("ignore")

@@ -34,7 +34,7 @@ def stage(step):
     return write
 
 
-for step in range(1, 31):
+for step in range(11 if found else 1, 31):
     dist.all_reduce(torch.ones(1))
     dtj.report(step=step, loss=1.0)
     dtj.should_save()

@@ -8,7 +8,7 @@ from unittest import mock
 import torch.distributed as dist
 
 import dtj
-from dtj_trainer.launch.errors import describe
+from dtj_trainer.launch.ranks.errors import describe
 
 folder = pathlib.Path(os.environ["TEST_FOLDER"])
 dist.init_process_group("gloo")
@@ -23,7 +23,8 @@ if rank == 0:
     mock.patch.object(pathlib.Path, "read_bytes", fail).start()
 try:
     dtj.latest_checkpoint()
-except Exception as error:
+except OSError as error:
+    # Whatever else is raised is of a round that ends, as on a machine too busy for its heartbeats: the next one tells.
     told = f"{type(error).__name__} {getattr(error, 'errno', None)} {describe(error)[2]}"
     (folder / f"told-{rank}").write_text(told)
 time.sleep(1000)

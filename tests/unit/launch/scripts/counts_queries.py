@@ -1,6 +1,6 @@
 """In namespaces of its own: a name server that never answers, and a store that is connected to. Prints what was asked.
 
-`counts_queries.py FOLDER quiet|loud`: with or without the launcher's setting.
+`counts_queries.py FOLDER dtj|torch`: the launchers' store, or torch's.
 """
 
 import fcntl
@@ -35,18 +35,19 @@ def note() -> None:
 
 threading.Thread(target=note, daemon=True).start()
 
-from torch.distributed import TCPStore  # noqa: E402
-
-from dtj_trainer.launch.resolver import ask_no_name_server  # noqa: E402
-from dtj_trainer.launch.store_link import StoreLink, StoreLostError  # noqa: E402
-
-if sys.argv[2] == "quiet":
-    assert ask_no_name_server()
 began = time.monotonic()
-store = TCPStore("127.0.0.2", 0, is_master=True, wait_for_workers=False)
-try:
-    StoreLink("127.0.0.2", store.port, "x").set("a", "b")
-    said = "connected"
-except StoreLostError:
-    said = "lost"
-print(said, f"after {time.monotonic() - began:.0f} s;", "asked" if asked else "asked nobody", flush=True)
+if sys.argv[2] == "dtj":
+    from store_thread import StoreThread
+
+    with StoreThread() as store:
+        link = store.link()
+        link.set("a", "b")
+        link.close()
+else:
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    torchs = TCPStore("127.0.0.2", 0, is_master=True, wait_for_workers=False)
+    TCPStore("127.0.0.2", torchs.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=60))
+print(f"connected after {time.monotonic() - began:.0f} s;", "asked" if asked else "asked nobody", flush=True)

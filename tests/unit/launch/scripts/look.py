@@ -10,6 +10,7 @@ seen = {
     "argv": sys.argv,
     "name": __name__,
     "file": __file__,
+    "loader": type(globals()["__loader__"]).__name__,
     "path0": sys.path[0],
     "main_is_ours": sys.modules["__main__"].__dict__ is globals(),
     "stdin": sys.stdin.read(),

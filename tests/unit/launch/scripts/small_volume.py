@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dtj_api.wire import VolumeTry
-from dtj_trainer.launch import probe
-from dtj_trainer.launch.probe import VolumeProbe
+from dtj_trainer.launch.volume import probe
+from dtj_trainer.launch.volume.probe import VolumeProbe
 
 
 def mount(*words: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import dtj
-from dtj_trainer.launch.stacks import SIGNAL
+from dtj_trainer.launch.ranks.stacks import SIGNAL
 
 CHILD = f"""
 import pathlib, signal, sys, time

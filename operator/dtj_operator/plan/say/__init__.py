@@ -1,0 +1,1 @@
+"""What is said of a job that goes on: its phase, its conditions, and what is worth an event."""

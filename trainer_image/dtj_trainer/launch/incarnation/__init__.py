@@ -1,0 +1,1 @@
+"""One incarnation on this pod: round after round, and how each ends."""

@@ -1,0 +1,1 @@
+"""Launchers without a cluster: `dtj run`."""

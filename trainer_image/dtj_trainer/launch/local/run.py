@@ -1,0 +1,164 @@
+"""`dtj run`: a job on this machine, without a cluster.
+
+It plays the operator's part as far as one machine has it: one meeting, a budget of restarts, and an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from dtj_api.names import Env, ExitCode, LauncherState, code_of_signal
+from dtj_api.wire import Report
+from dtj_trainer.launch.local.job import LocalError, LocalJob, StoppedError
+from dtj_trainer.launch.local.nursery import Nursery
+from dtj_trainer.launch.settings import seconds
+
+POLL = 0.2
+GRACE = 120.0
+"""Seconds that launchers have for a last save where nobody says."""
+LEAVING = 10.0
+"""Seconds on top, in which they end."""
+
+
+class Interrupts:
+    """SIGINT and SIGTERM that have come."""
+
+    def __init__(self) -> None:
+        self.come: list[int] = []
+
+    @property
+    def code(self) -> int:
+        """What a shell expects of a program that the first of them has ended."""
+        return code_of_signal(self.come[0])
+
+
+def run(
+    command: Sequence[str],
+    workers: int,
+    processes_per_worker: int,
+    work_dir: Path | None,
+    env: Mapping[str, str],
+    on_report: Callable[[list[Report]], None] | None = None,
+    *,
+    devices: Sequence[str] = (),
+    judge: Callable[[list[Report]], str] | None = None,
+    output: int | None = None,
+    nursery: Nursery | None = None,
+) -> int:
+    """Train on this machine; returns when all ranks have ended well, or the failures are too many.
+
+    Args:
+        command: what each rank runs, such as `["python", "train.py"]`.
+        workers: launchers.
+        processes_per_worker: ranks of each.
+        work_dir: the job's folder for checkpoints and logs; None: none.
+        env: on top of this process's environment.
+        on_report: told the reports of all launchers that answer, a few times a second.
+        devices: CUDA_VISIBLE_DEVICES of each worker; empty: all see what this process sees.
+        judge: told the reports too; says why the run is over because of its failures, or nothing. None: whatever fails
+            is restarted. A rank that exits `ExitCode.BAD_CONFIG` ends the run in any case.
+        output: descriptor for the output of launchers and ranks; None: standard output.
+        nursery: to start the launchers in; None: one of its own, which imports torch first.
+
+    Returns:
+        Exit code for the shell: 0 when the job succeeded, 130 after SIGINT (Ctrl-C), 143 after SIGTERM.
+
+    Raises:
+        BadConfigError: DTJ_GRACE_SECONDS is no number of seconds.
+    """
+    patience = seconds(env, Env.GRACE_SECONDS, GRACE) + LEAVING
+    with (
+        _interrupts() as interrupts,
+        LocalJob(
+            command, processes=processes_per_worker, work_dir=work_dir, env=env, output=output, nursery=nursery
+        ) as job,
+    ):
+        job.start_store()
+        for index in range(workers):
+            job.start_worker(index, {"CUDA_VISIBLE_DEVICES": devices[index]} if devices else None)
+        try:
+            job.meet(stopped=lambda: bool(interrupts.come))
+            leave = partial(stop, job, interrupts, patience)
+            return _oversee(job, on_report or (lambda _: None), judge or (lambda _: ""), interrupts, leave)
+        except StoppedError:
+            print("dtj: stopped before the training began", file=sys.stderr)
+            return interrupts.code
+        except LocalError as error:
+            print(f"dtj: {error}", file=sys.stderr)
+            return int(ExitCode.FAILED)
+
+
+def _oversee(
+    job: LocalJob,
+    on_report: Callable[[list[Report]], None],
+    judge: Callable[[list[Report]], str],
+    interrupts: Interrupts,
+    leave: Callable[[], None],
+) -> int:
+    while True:
+        exits = [worker.process.exit for worker in job.workers]
+        codes = [exit.code for exit in exits if exit]
+        if len(codes) == len(exits) and not any(codes):
+            return int(ExitCode.DONE)
+        if any(codes):
+            return max(*codes, int(ExitCode.FAILED))
+        if interrupts.come:
+            leave()
+            return interrupts.code
+        reports = [report for worker in job.workers if (report := worker.report())]
+        on_report(reports)
+        wrong = next((f for report in reports for f in report.failures if f.exit_code == ExitCode.BAD_CONFIG), None)
+        if wrong is not None:
+            print(f"dtj: rank {wrong.rank} exited {wrong.exit_code}, and a restart does not help", file=sys.stderr)
+            leave()
+            return int(ExitCode.BAD_CONFIG)
+        if words := judge(reports):
+            print(f"dtj: {words}", file=sys.stderr)
+            leave()
+            return int(ExitCode.FAILED)
+        if any(report.state == LauncherState.FAILED for report in reports):
+            leave()
+            return int(ExitCode.FAILED)
+        time.sleep(POLL)
+
+
+def stop(job: LocalJob, interrupts: Interrupts, patience: float) -> None:
+    """Have all launchers leave after a save, and wait for them; those that are left then end with the job.
+
+    Args:
+        job: whose launchers leave.
+        interrupts: another one ends the wait.
+        patience: seconds; the longest wait.
+    """
+    so_far, deadline = len(interrupts.come), time.monotonic() + patience
+    for worker in job.workers:
+        job.signal(worker.process, signal.SIGTERM)
+    while left := [worker for worker in job.workers if not worker.process.exit]:
+        late = time.monotonic() > deadline
+        if late or len(interrupts.come) > so_far:
+            why = f"no end {patience:.0f} s after the word to leave" if late else "stopped again"
+            names = ", ".join(f"worker {worker.index}" for worker in left)
+            print(f"dtj: {why}: killed without a save, if they were about one: {names}", file=sys.stderr)
+            return
+        left[0].process.wait(POLL)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Interrupts]:
+    """SIGINT and SIGTERM end the run in order."""
+    interrupts = Interrupts()
+    before = {
+        signum: signal.signal(signum, lambda got, _: interrupts.come.append(got))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield interrupts
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

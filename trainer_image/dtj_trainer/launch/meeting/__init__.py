@@ -1,0 +1,1 @@
+"""Where launchers meet: who takes part in a round, who beats, who is in a phase."""

@@ -1,0 +1,1 @@
+"""The rendezvous store and its clients: `python -m dtj_trainer.launch.store`."""

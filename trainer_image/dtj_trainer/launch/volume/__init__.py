@@ -1,0 +1,1 @@
+"""The shared volume, tried before ranks start."""
