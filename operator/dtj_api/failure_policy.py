@@ -142,7 +142,7 @@ class NodeLoss(ApiModel):
     """When a node that does not answer is given up, and for how long it is avoided."""
 
     tolerate: Annotated[Duration, *at_least("1s")] = Duration(30)
-    """How long a node may be not ready before its pods are replaced elsewhere."""
+    """How long a node may be not ready, and its launchers silent, before its pods are replaced elsewhere."""
     exclude_for: Duration = Duration(3600)
     """How long new pods of this job avoid the node, where there is room elsewhere. 0s: not at all."""
 

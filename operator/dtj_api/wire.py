@@ -71,6 +71,11 @@ class Stop:
     save: bool
 
 
+def address(ip: str, port: int) -> str:
+    """`<ip>:<port>` as it stands in a URL: an address of version 6 has brackets."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
 Message = Meet | Save | Release | Stop
 PATHS: dict[str, type[Meet] | type[Save] | type[Release] | type[Stop]] = {
     "/v1/meet": Meet,

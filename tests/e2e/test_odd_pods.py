@@ -179,8 +179,7 @@ def test_a_long_error_in_chinese_is_an_event_and_a_condition_of_whole_characters
     assert "\ufffd" not in json.dumps(status, ensure_ascii=False)
     odd.wait_until("an event about the rank", lambda: bool(odd.told(TALKS, names.Reason.RANK_FAILED)), PATIENCE)
     told = odd.told(TALKS, names.Reason.RANK_FAILED)
-    # A report has room for the texts of three such failures: older ones are told without.
-    assert any(WORDS in message for message in told), told
+    assert all(WORDS in message for message in told), told
     assert "\ufffd" not in "".join(told), told
     log = odd.kubectl("logs", "-n", chart.NAMESPACE, f"deployment/{chart.DEPLOYMENT}", "--tail=-1").splitlines()
     assert [line for line in log if f"{odd.namespace}/{TALKS} not posted" in line] == []

@@ -60,8 +60,7 @@ class Control:
             wire.POD_HEADER: to.uid,
             "Content-Type": "application/json",
         }
-        host = f"[{to.ip}]" if ":" in to.ip else to.ip
-        url = f"http://{host}:{self._port}{path}"
+        url = f"http://{wire.address(to.ip, self._port)}{path}"
         try:
             async with (
                 asyncio.timeout(self._timeout),

@@ -128,6 +128,10 @@ class EventPoster:
             # Not told after all: the next plan that says so may try again.
             self._told.pop(told, None)
             logger.warning("event %s of %s/%s not posted: %s", reason, about["namespace"], about["name"], error)
+        except Exception:
+            # A defect that one event brings out must not keep all later ones from being posted.
+            self._told.pop(told, None)
+            logger.exception("event %s of %s/%s not posted", reason, about["namespace"], about["name"])
 
     def _manifest(self, view: JobView, event: Event) -> Object:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

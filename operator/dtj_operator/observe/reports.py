@@ -17,7 +17,7 @@ from dataclasses import replace
 import aiohttp
 
 from dtj_api import names
-from dtj_api.wire import MAX_BODY, Progress, Report, WireError, decode
+from dtj_api.wire import MAX_BODY, Progress, Report, WireError, address, decode
 from dtj_operator.connections import Connections
 from dtj_operator.observe.view import Reported
 
@@ -162,10 +162,9 @@ class Reports:
     async def _fetch(self, uid: str, ip: str) -> None:
         if self._session is None:
             self._session = launcher_session()
-        host = f"[{ip}]" if ":" in ip else ip
         try:
             async with asyncio.timeout(self._deadline(uid)):
-                url = f"http://{host}:{self._port}/progress"
+                url = f"http://{address(ip, self._port)}/progress"
                 async with self._session.get(url, allow_redirects=False) as response:
                     report = await read_report(response)
             if report.pod_uid != uid:

@@ -86,6 +86,15 @@ async def test_one_that_could_not_be_posted_may_be_told_again(kube, poster):
     assert await posted(kube, poster) == ["taken"]
 
 
+async def test_a_defect_that_one_event_brings_out_keeps_no_other_from_being_posted(kube, poster, caplog):
+    left = iter([Fault(RuntimeError("a defect"))])
+    kube.fault_of = lambda call: next(left, None)
+    poster.tell(a_job().view(), Event("Normal", "Admitted", "first"))
+    poster.tell(a_job().view(), Event("Normal", "Admitted", "second"))
+    assert await posted(kube, poster) == ["second"]
+    assert "a defect" in caplog.text
+
+
 async def test_what_waits_holds_no_view(poster):
     view = a_job().view()
     held = weakref.ref(view)

@@ -25,7 +25,19 @@ def test_many_failures_with_long_texts_are_all_told_in_a_report_that_can_be_read
     failures = decode(Report, body).failures
     assert [failure.round for failure in failures] == list(range(101 - MAX_FAILURES, 101))
     assert failures[-1].message == letter * 512, "the last one with all that is known of it"
+    assert failures[-1].log_tail == letter * 2048
     assert failures[0].message == ""
+
+
+def test_an_older_failure_loses_the_tail_of_its_log_before_its_message():
+    board = a_board()
+    chinese = "\u6570\u636e\u96c6" * 100
+    for round in range(1, 11):
+        board.fail(a_failure(round, chinese))
+    failures = board.report().failures
+    assert [failure.message for failure in failures] == [chinese] * 10, "so that the same error is seen to come again"
+    assert failures[-1].log_tail
+    assert not failures[0].log_tail
 
 
 def test_short_texts_are_all_kept():

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dtj_api.names import STORE_PORT, LauncherState, Reason
-from dtj_api.wire import Meet, Release, Report
+from dtj_api.wire import Meet, Release, Report, address
 from dtj_operator.observe.view import PodView
 from dtj_operator.observe.worker import State
 from dtj_operator.plan.actions import SendMeet, SendRelease
@@ -37,7 +37,8 @@ def meet(draft: Draft) -> None:
     if not draft.roster.met:
         if not ready_to_meet(draft):
             return
-        draft.set(store=draft.status.store.model_copy(update={"address": _address(store.ip), "uid": store.uid}))
+        where = {"address": address(store.ip, STORE_PORT), "uid": store.uid}
+        draft.set(store=draft.status.store.model_copy(update=where))
         number = draft.status.incarnation
         told_to_meet(draft)
         draft.tell("Normal", Reason.NEW_INCARNATION, f"incarnation {number}: {len(members)} workers meet")
@@ -125,7 +126,3 @@ def _release(draft: Draft, index: int, message: Release) -> None:
     if row.listens or row.state is State.LEAVING:
         pod = draft.roster.pods[index]
         draft.act(SendRelease(pod.name, pod.uid, pod.ip, message))
-
-
-def _address(ip: str) -> str:
-    return f"[{ip}]:{STORE_PORT}" if ":" in ip else f"{ip}:{STORE_PORT}"

@@ -199,11 +199,18 @@ class Board:
 
 
 def _fitted(failures: list[Failure]) -> list[Failure]:
-    """The same failures, the older ones without their texts where there is no room for all."""
-    fitted: list[Failure] = []
+    """The same failures: where there is no room for all, older ones without the tails of their logs, or without texts.
+
+    The last one is told whole. Of the others messages come before tails: by them the operator sees that it is the same
+    error again, and rules match them.
+    """
+    fitted = [replace(failure, message="", log_tail="") for failure in failures]
     room = TEXT_BYTES
-    for failure in reversed(failures):
-        bare = replace(failure, message="", log_tail="")
-        room -= len(encode(failure)) - len(encode(bare))
-        fitted.append(failure if room >= 0 else bare)
-    return fitted[::-1]
+    older = range(len(failures) - 2, -1, -1)
+    texts = [(len(failures) - 1, "message"), (len(failures) - 1, "log_tail")]
+    for place, field in [*texts, *((each, "message") for each in older), *((each, "log_tail") for each in older)]:
+        longer = replace(fitted[place], **{field: getattr(failures[place], field)})
+        cost = len(encode(longer)) - len(encode(fitted[place]))
+        if cost <= room:
+            fitted[place], room = longer, room - cost
+    return fitted
