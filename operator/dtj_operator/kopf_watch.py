@@ -17,7 +17,6 @@ import contextlib
 import json
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,6 +29,7 @@ import aiohttp
 import kopf
 
 from dtj_api import names
+from dtj_api.ports import free_ports
 from dtj_operator.kube.client import Object
 from dtj_operator.kube.credentials import Credentials
 from dtj_operator.kube.resources import JOBS
@@ -197,7 +197,8 @@ class Ear:
         def heard(kind: str | None, job: Object) -> None:
             loop.call_soon_threadsafe(self._heard, kind, job)
 
-        port = _free_port()
+        # kopf takes a number only; whoever takes the port in between costs it one start.
+        (port,) = free_ports(1)
         self._endpoint = f"http://127.0.0.1:{port}/probe"
         chosen = registry(Handlers(login, heard, probe))
 
@@ -278,10 +279,3 @@ def _settle(future: asyncio.Future[BaseException | None], error: BaseException |
 
 def _words(error: BaseException | None) -> str:
     return "without an error" if error is None else f"{type(error).__name__}: {error}"[:500]
-
-
-def _free_port() -> int:
-    """kopf takes a number only; whoever takes the port in between costs it one start."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -21,7 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from dtj_trainer.launch.local.job import LocalJob, free_ports
+from dtj_api.ports import free_ports
+from dtj_trainer.launch.local.job import LocalJob
 
 WORLD = 3
 SCRIPT = pathlib.Path(__file__).with_name("recovery_script.py")

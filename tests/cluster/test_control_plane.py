@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dtj_cluster import ClusterError, ControlPlane, binaries, control_plane, fake_nodes
+from dtj_cluster import ClusterError, ControlPlane, binaries, cluster, fake_nodes
 from dtj_cluster.identity import marked
 from dtj_cluster.state import Paths
 from dtj_cluster.status import Status
@@ -138,7 +138,7 @@ def test_a_port_that_somebody_took_is_named_with_what_to_do(monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr(control_plane, "free_ports", lambda names: dict.fromkeys(names, port))
+        monkeypatch.setattr(cluster, "free_ports", lambda count: [port] * count)
         plane = ControlPlane("port")
 
         with pytest.raises(ClusterError, match=rf"port {port} on 127.0.0.1, needed for etcd.*\n.*ss -lntp"):

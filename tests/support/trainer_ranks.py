@@ -9,13 +9,14 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import pickle
-import socket
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
+
+from dtj_api.ports import free_ports
 
 _context = mp.get_context("forkserver")
 
@@ -31,9 +32,7 @@ def run_ranks(world: int, function: Callable[..., Any], *args: Any, env: dict[st
     Raises:
         AssertionError: a rank raised (its traceback is the message), died, or the deadline passed.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), **env}
     ranks = []
     for rank in range(world):

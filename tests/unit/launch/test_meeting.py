@@ -1,8 +1,6 @@
 """How a round forms: the same members for all, within the bounds, in the order of names, whoever comes when."""
 
-import pathlib
 import random
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,6 @@ from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, Rend
 
 from dtj_trainer.launch.meeting import meeting
 from dtj_trainer.launch.meeting.meeting import Meeting
-from dtj_trainer.launch.meeting.ports import keep_port
 from dtj_trainer.launch.meeting.round import Member, Terms
 from dtj_trainer.launch.store.link import StoreLink, StoreLostError
 
@@ -220,14 +217,3 @@ def test_a_store_that_is_not_there_yet_is_waited_for_and_soon_told_as_lost(store
 
 def refuse() -> StoreLink:
     raise StoreLostError("not there")
-
-
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_the_port_that_is_kept_for_the_ranks_is_given_to_no_outgoing_connection(family):
-    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    held = [keep_port(family) for _ in range(20)]
-    ports = {each.getsockname()[1] for each in held}
-    for each in held:
-        each.close()
-    assert len(ports) == 20
-    assert all(port < first for port in ports) or first < 29_000

@@ -16,6 +16,7 @@ from socket import SOCK_DGRAM, SOCK_STREAM
 from types import TracebackType
 from typing import Self
 
+from dtj_api.ports import free_ports
 from dtj_cluster import binaries, clean, control_plane, fake_nodes, images, network, node, volume
 from dtj_cluster.api import Api
 from dtj_cluster.errors import ClusterError
@@ -183,7 +184,7 @@ class Cluster:
                 phase=Phase.STARTING,
                 options=self.options,
                 owner=owner,
-                ports=control_plane.free_ports(control_plane.PORTS),
+                ports=dict(zip(control_plane.PORTS, free_ports(len(control_plane.PORTS)), strict=True)),
             )
             if not self.options.control_plane_only:
                 with all_locked():

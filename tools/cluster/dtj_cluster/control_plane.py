@@ -1,17 +1,16 @@
 """etcd, the API server, the controller manager and the scheduler, as programs of this machine.
 
 etcd runs without fsync: a test cluster does not outlive its machine. A control plane without nodes listens on the
-loopback at ports that the kernel chose, so that any number of them run side by side; one with nodes listens on their
+loopback at ports that were free, so that any number of them run side by side; one with nodes listens on their
 bridge.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,17 +25,6 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 PORTS = ("etcd", "etcd-peer", "apiserver", "controller-manager", "scheduler")
 # Lost nodes are noticed after 20 s instead of 50: kubelets here renew their lease every few seconds.
 NODE_MONITOR_GRACE = "20s"
-
-
-def free_ports(names: Sequence[str]) -> dict[str, int]:
-    """One free loopback port a name, chosen by the kernel; all are held together, so no two are the same."""
-    with contextlib.ExitStack() as stack:
-        ports = {}
-        for name in names:
-            holder = stack.enter_context(socket.socket())
-            holder.bind(("127.0.0.1", 0))
-            ports[name] = holder.getsockname()[1]
-        return ports
 
 
 def require_free(address: str, port: int, purpose: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import signal
-import socket
 import tempfile
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtj_api.names import Env
+from dtj_api.ports import free_ports
 from dtj_api.wire import PATHS, POD_HEADER, SIGNATURE_HEADER, Meet, Message, Report, WireError, decode, encode, sign
 from dtj_trainer.launch.local.nursery import Nursery
 from dtj_trainer.launch.ranks.ranks import Forked
@@ -215,12 +215,3 @@ class LocalJob:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         text = said.read_text() if said.exists() else ""
         return f"{how} before it listened{f': {text}' if text else '; its output says more'}"
-
-
-def free_ports(count: int) -> list[int]:
-    """So many TCP ports of this machine, all different, that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -26,8 +26,8 @@ from dataclasses import asdict
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
 
+from dtj_api.ports import keep_port
 from dtj_trainer.launch.meeting.heartbeats import Heartbeats
-from dtj_trainer.launch.meeting.ports import keep_port
 from dtj_trainer.launch.meeting.round import Member, Round, Terms
 from dtj_trainer.launch.store.link import StoreLink, StoreLostError
 

@@ -1,11 +1,13 @@
-"""A port for the ranks' own store, which is bound again seconds after it was let go: by rank 0, once its script runs.
+"""Ports for programs that bind them only later, and so cannot leave the choice to the kernel.
 
 The kernel gives outgoing connections the ports of its ephemeral range, so one of these may be taken meanwhile. Right
 below it are those that Kubernetes gives to services of nodes, which pods in the node's network would be in the way of.
+Standard library only: the launcher runs in foreign images.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from pathlib import Path
@@ -15,7 +17,14 @@ _FROM, _BELOW = 20_000, 29_000
 _TRIES = 64
 
 
-def keep_port(family: socket.AddressFamily) -> socket.socket:
+def free_ports(count: int) -> list[int]:
+    """So many TCP ports of this machine, all different, that nobody has now."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(keep_port()) for _ in range(count)]
+        return [int(each.getsockname()[1]) for each in held]
+
+
+def keep_port(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
     """A socket that holds a port on all addresses; one that no outgoing connection gets, where there is such a one.
 
     Raises:
