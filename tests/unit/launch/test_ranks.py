@@ -33,6 +33,7 @@ def test_a_forked_rank_sees_an_interpreter_started_for_it(start):
         assert env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
         assert (env["DTJ_INCARNATION"], env["DTJ_ROUND"], env["TORCHELASTIC_RESTART_COUNT"]) == ("1", "1", "0")
         assert one["session"] == one["pid"]
+        assert one["connects"] == "dtj_trainer.launch.ranks.first_connect", "it looks often for rank 0's store"
     assert len({one["env"]["MASTER_PORT"] for one in ranks}) == 1
     assert len({one["random"] for one in ranks}) == 4
     assert {report.run_as for report in reports} == {"fork"}

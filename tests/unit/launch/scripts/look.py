@@ -6,6 +6,7 @@ import pathlib
 import random
 import sys
 
+rendezvous = sys.modules.get("torch.distributed.rendezvous")
 seen = {
     "argv": sys.argv,
     "name": __name__,
@@ -18,5 +19,6 @@ seen = {
     "pid": os.getpid(),
     "session": os.getsid(0),
     "random": random.random(),
+    "connects": rendezvous.TCPStore.__module__ if rendezvous else "",
 }
 (pathlib.Path(os.environ["TEST_FOLDER"]) / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(seen))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Never
 
 from dtj.pace import pace
-from dtj_trainer.launch.ranks import stacks, zygote
+from dtj_trainer.launch.ranks import first_connect, stacks, zygote
 from dtj_trainer.launch.ranks.command import RunAs
 from dtj_trainer.launch.ranks.errors import describe
 from dtj_trainer.launch.ranks.zygote import Start
@@ -48,6 +48,8 @@ def run_rank(start: Start) -> Never:
     if path := os.environ.get(stacks.FILE):
         stacks.write_on_signal(path)
     pace.watch()
+    if world_size := start.env.get("WORLD_SIZE"):
+        first_connect.look_often(int(world_size))
     # Its output is a pipe, where lines would wait in a buffer, and be lost when the rank is killed.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
