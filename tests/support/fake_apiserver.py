@@ -24,6 +24,8 @@ Start = Callable[..., OperatorProcess]
 """Begins one more operator, with these arguments."""
 Answer = tuple[int, Any, dict[str, str]]
 """HTTP status, body, headers."""
+BREAK = b""
+"""Sent to watches: their connections break, as by a proxy that has had enough of them."""
 
 
 def pod(name: str, **metadata: Any) -> dict[str, Any]:
@@ -172,6 +174,9 @@ class FakeApiServer:
         try:
             await response.prepare(request)
             while (event := await news.get()) is not None:
+                if event == BREAK and request.transport is not None:
+                    request.transport.abort()
+                    break
                 await response.write((event if isinstance(event, bytes) else self._dumps(event).encode()) + b"\n")
         except ConnectionResetError:
             return response

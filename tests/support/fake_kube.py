@@ -142,13 +142,20 @@ class FakeKube:
             }
 
     async def watch(
-        self, resource: Resource, namespace: str | None, *, version: str, labels: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        version: str,
+        labels: str = "",
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Object]:
         """See `KubeClient`."""
         async with self._call("watch", resource, namespace, ""):
             pass
         if int(version) < self._compacted:
             raise errors.Gone("WATCH", "too old resource version")
+        opened()
         at, cut = int(version), self._cut
         while self._cut == cut:
             if at < self._compacted:

@@ -61,9 +61,18 @@ class KubeClient(Protocol):
         ...
 
     def watch(
-        self, resource: Resource, namespace: str | None, *, version: str, labels: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        version: str,
+        labels: str = "",
+        opened: Callable[[], None] = ...,
     ) -> AsyncIterator[Object]:
-        """Events `{type, object}` after `version`, bookmarks included, until the server ends the stream."""
+        """Events `{type, object}` after `version`, bookmarks included, until the server ends the stream.
+
+        `opened` is called once the server has begun to answer, though there may be no event for long.
+        """
         ...
 
     async def create(self, resource: Resource, namespace: str | None, body: Object, *, dry_run: bool = False) -> Object:
@@ -83,7 +92,7 @@ class KubeClient(Protocol):
         ...
 
 
-def _ignore(verb: str, code: int, seconds: float) -> None:
+def _ignore(*_: Any) -> None:
     """Observe nothing."""
 
 
@@ -158,7 +167,13 @@ class HttpKubeClient:
         await self._call("DELETE", resource.path(namespace, name), lambda _: {}, body=body)
 
     async def watch(
-        self, resource: Resource, namespace: str | None, *, version: str, labels: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        version: str,
+        labels: str = "",
+        opened: Callable[[], None] = _ignore,
     ) -> AsyncIterator[Object]:
         """See `KubeClient`."""
         params = {
@@ -183,6 +198,7 @@ class HttpKubeClient:
                 self._observer("WATCH", response.status, time.monotonic() - started)
                 if response.status != 200:
                     raise await self._error(call, response)
+                opened()
                 async for line in streams.lines(response.content):
                     yield _event(call, resource, line)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

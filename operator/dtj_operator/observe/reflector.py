@@ -23,7 +23,7 @@ from dtj_operator.observe.indexer import Change, Entry, Indexer, Key, R, newer
 BACKOFF = 0.5
 BACKOFF_CAP = 20.0
 SHORT_WATCH = 1.0
-"""Seconds: a watch that ended sooner and brought nothing is no better than one that broke."""
+"""Seconds: a watch that ended sooner and brought nothing is no better than one that was refused."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Reflector(Indexer[R]):
         self._observer = observer
         self._version = ""
         self._failures = 0
-        """Times in a row that the watch broke before it had brought anything."""
+        """Times in a row that the watch ended soon and had brought nothing."""
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
         self.last_event = time.monotonic()
@@ -101,11 +101,8 @@ class Reflector(Indexer[R]):
             try:
                 if not self._version:
                     await self._list()
-                began = time.monotonic()
                 await self._watch()
                 reason = "closed"
-                if time.monotonic() - began > SHORT_WATCH:
-                    self._failures = 0
             except errors.Gone:
                 self._version = ""
                 reason = "expired"
@@ -146,13 +143,24 @@ class Reflector(Indexer[R]):
         self.synced.set()
 
     async def _watch(self) -> None:
-        async for event in self._client.watch(
-            self.resource, self._namespace, version=self._version, labels=self._labels
-        ):
-            self.last_event = time.monotonic()
-            if self._observer:
-                self._observer.event(self.resource.kind)
-            self._apply(str(event["type"]), event["object"])
+        opened: list[float] = []
+        stream = self._client.watch(
+            self.resource,
+            self._namespace,
+            version=self._version,
+            labels=self._labels,
+            opened=lambda: opened.append(time.monotonic()),
+        )
+        try:
+            async for event in stream:
+                self.last_event = time.monotonic()
+                if self._observer:
+                    self._observer.event(self.resource.kind)
+                self._apply(str(event["type"]), event["object"])
+        finally:
+            # A proxy that cuts whatever is silent for half a minute is no reason to be blind for longer each time.
+            if opened and time.monotonic() - opened[0] > SHORT_WATCH:
+                self._failures = 0
 
     def _apply(self, kind: str, item: Object) -> None:
         if kind == "ERROR":
@@ -163,7 +171,6 @@ class Reflector(Indexer[R]):
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if isinstance(version, str) and version.isdecimal():
             self._version = version
-        # A proxy that cuts each stream after a while is no reason to be blind for longer each time.
         self._failures = 0
         if kind == "BOOKMARK":
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_apiserver import FakeApiServer, pods_are_there, put_job
+from fake_apiserver import BREAK, FakeApiServer, pods_are_there, put_job
 from operator_process import until
 
 from dtj_api import names
@@ -71,7 +71,8 @@ FAULTS = {
         {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcdserver: leader changed"}}
     ),
     "no JSON": lambda server: server.send_to_watches(b"<html>502 Bad Gateway</html>"),
-    "a break": lambda server: server.kube.cut_watches(),
+    "an end": lambda server: server.kube.cut_watches(),
+    "a break": lambda server: server.send_to_watches(BREAK),
 }
 KOPF_ENDS = {
     "404",
@@ -117,6 +118,8 @@ async def test_both_watches_get_over_it_and_a_lost_worker_comes_back(server, ope
         return any(pod["metadata"]["name"].startswith("later") for pod in server.kube.all(PODS))
 
     await until(later)
+    if fault not in KOPF_ENDS:
+        assert not await counted()
     assert ('job="gone"' in await operator.metrics()) == (fault != "a deletion in a 410 gap")
     assert operator.process.poll() is None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
-from fake_apiserver import pod
+from fake_apiserver import BREAK, pod
 
 from dtj_api import bounds
 from dtj_operator.kube import client as module
@@ -22,6 +23,23 @@ async def test_watch_brings_long_lines_whole_and_bookmarks(server, client):
     assert (await anext(events))["type"] == "BOOKMARK"
     await events.aclose()
     assert server.requests[-1].query["allowWatchBookmarks"] == "true"
+
+
+async def test_a_watch_says_that_it_is_open_though_nothing_comes(server, client):
+    opened = asyncio.Event()
+    waits = asyncio.create_task(anext(client.watch(PODS, None, version="0", opened=opened.set)))
+    async with asyncio.timeout(60):
+        await opened.wait()
+    assert not waits.done()
+    server.send_to_watches(BREAK)
+    with pytest.raises(errors.Unavailable, match="stream broke"):
+        await waits
+
+
+async def test_a_watch_that_is_refused_was_not_open(server, client):
+    server.script = lambda request: (503, {}, {})
+    with pytest.raises(errors.Unavailable):
+        await anext(client.watch(PODS, None, version="0", opened=lambda: pytest.fail("it was not")))
 
 
 async def test_a_line_that_is_longer_than_is_read_hides_no_other(server, client, monkeypatch, caplog):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import weakref
+from dataclasses import dataclass
 
 import pytest
 from api_faults import Fault
@@ -88,37 +90,86 @@ async def test_it_waits_out_a_server_that_does_not_answer(error):
         assert watched.names() == ["p"]
 
 
-async def test_streams_that_are_cut_again_and_again_are_begun_anew_as_soon_as_the_first_time(monkeypatch):
-    """A proxy cuts what is quiet for half a minute: the third blindness is as short as the first."""
+EVENT = {"type": "MODIFIED", "object": pod("p")}
+FAILED = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcdserver: leader changed"}}
+
+
+@dataclass
+class Stream:
+    """A watch of which each turn goes the same way."""
+
+    opens: bool = True
+    """The server answers at all."""
+    seconds: float = 0.0
+    """How long it lasts."""
+    brings: tuple[dict, ...] = ()
+    breaks: bool = True
+    now: float = 0.0
+
+    async def watch(self, *_, opened, **__):
+        if self.opens:
+            opened()
+        self.now += self.seconds
+        for event in self.brings:
+            yield copy.deepcopy(event)
+        if self.breaks or not self.opens:
+            raise errors.Unavailable("WATCH", "stream broke", code=0)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def pauses_after(stream: Stream, monkeypatch: pytest.MonkeyPatch, turns: int = 8) -> list[float]:
+    """How long each of its first ends makes the reflector blind."""
     kube = FakeKube()
     kube.put(PODS, pod("p"))
+    kube.watch = stream.watch
     pauses: list[float] = []
-    watch, turns = kube.watch, 8
-
-    async def cut_after_one_event(*args, **more):
-        async for event in watch(*args, **more):
-            yield event
-            if len(pauses) < turns:
-                raise errors.Unavailable("WATCH", "stream broke", code=0)
+    enough = asyncio.Event()
+    sleep = asyncio.sleep
 
     async def pause(seconds: float) -> None:
+        await sleep(0)
         if seconds:
             pauses.append(seconds)
-            kube.put(PODS, pod("p", turn=str(len(pauses))))
+        if len(pauses) == turns:
+            enough.set()
 
     monkeypatch.setattr(module.asyncio, "sleep", pause)
     monkeypatch.setattr(module.random, "uniform", lambda low, high: high)
-    kube.watch = cut_after_one_event
-    reflector = Reflector(kube, PODS, trim=lambda item: item["metadata"]["labels"], on_change=lambda change: None)
+    monkeypatch.setattr(module, "time", stream)
+    monkeypatch.setattr(module, "BACKOFF", 0.5)
+    reflector = Reflector(kube, PODS, trim=lambda item: item["metadata"], on_change=lambda change: None)
     task = asyncio.create_task(reflector.run())
-    await asyncio.wait_for(reflector.synced.wait(), 30)
-    kube.put(PODS, pod("p", turn="0"))
-    async with asyncio.timeout(30):
-        while len(pauses) < turns:
-            await asyncio.wait([task], timeout=0.01)
+    async with asyncio.timeout(60):
+        await enough.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert set(pauses) == {module.BACKOFF}
+    return pauses[:turns]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        Stream(brings=(EVENT,)),
+        Stream(seconds=20),
+        Stream(seconds=50, brings=(FAILED,)),
+        Stream(seconds=75),
+    ],
+    ids=["brings one event", "silent for 20 s", "silent until the server fails", "silent for too long"],
+)
+async def test_streams_that_are_cut_again_and_again_are_begun_anew_as_soon_as_the_first_time(stream, monkeypatch):
+    """A proxy cuts what is quiet for half a minute: the third blindness is as short as the first."""
+    assert set(await pauses_after(stream, monkeypatch)) == {module.BACKOFF}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [Stream(), Stream(opens=False), Stream(opens=False, seconds=30), Stream(brings=(FAILED,))],
+    ids=["broken at once", "refused", "never answered", "failed at once"],
+)
+async def test_streams_that_bring_nothing_are_begun_anew_ever_later(stream, monkeypatch):
+    assert await pauses_after(stream, monkeypatch) == [0.5, 1, 2, 4, 8, 16, 20, 20]
 
 
 async def test_a_list_is_trimmed_object_by_object():
