@@ -25,6 +25,13 @@ DAMAGED_TEXT = 1024
 """Most characters of what is told of one damaged checkpoint."""
 INT64 = 2**63 - 1
 """Largest whole number that the API server keeps as one."""
+INT32 = 2**31 - 1
+"""Largest number that an operating system has for an error, a signal or an exit."""
+COUNT = 2**53 - 1
+"""Largest count that is read of a report or a label: all who read JSON have whole numbers exact up to it, and hundreds
+of them make a sum of 64 bits."""
+LONGEST = 1e9
+"""Seconds, some 30 years: nothing that is timed in a report takes longer."""
 LATEST = 32_503_680_000.0
 """Seconds since the epoch at the end of the year 2999: a later moment is none."""
 OTHER_SPEC_BYTES = 256 * 1024

@@ -124,10 +124,12 @@ def _scalar_reader(allowed: tuple[type, ...], limit: Any) -> _Reader:
             raise WireError(f"{where}: found a boolean, expected {expected}")
         if isinstance(raw, float) or (isinstance(raw, int) and float in allowed and not isinstance(raw, bool)):
             raw = _finite(raw)
-            if raw is None or (span is not None and not span.least <= raw <= span.most):
+            if raw is None:
                 return _NOT_TOLD
         if not isinstance(raw, allowed):
             raise WireError(f"{where}: found {type(raw).__name__}, expected {expected}")
+        if span is not None and isinstance(raw, int | float) and not span.least <= raw <= span.most:
+            return _NOT_TOLD
         if isinstance(raw, int) and not -bounds.INT64 <= raw <= bounds.INT64:
             raise WireError(f"{where}: found a number beyond 64 bits")
         return _text(raw, characters) if isinstance(raw, str) else raw

@@ -32,6 +32,13 @@ OTHER_KEY = b"the signature is not that of this job's key for this pod"
 
 Moment = Annotated[float, Within(0.0, bounds.LATEST)]
 """Seconds since the epoch."""
+Seconds = Annotated[float, Within(0.0, bounds.LONGEST)]
+"""That something takes."""
+Count = Annotated[int, Within(0, bounds.COUNT)]
+"""Of steps, rounds or ranks: what is made of several is a number that a status can hold."""
+Rank = Annotated[int, Within(NO_RANK, bounds.COUNT)]
+Code = Annotated[int, Within(-bounds.INT32 - 1, bounds.INT32)]
+"""Of an exit or an error."""
 DamagedText = Annotated[str, Most(bounds.DAMAGED_TEXT)]
 
 
@@ -89,14 +96,14 @@ PATHS: dict[str, type[Meet] | type[Save] | type[Release] | type[Stop]] = {
 class Failure:
     """The first error of a round, as this pod saw it."""
 
-    incarnation: int
-    round: int
+    incarnation: Count
+    round: Count
     """The round that ended by it."""
-    rank: int
+    rank: Rank
     """Global rank, or NO_RANK: of a hang nobody may know whose fault it is."""
-    local_rank: int
+    local_rank: Rank
     at: Moment
-    exit_code: int
+    exit_code: Code
     """Exit code of the rank; negative: the signal that ended it."""
     message: str
     """Type and text of the error when the rank could say it, else empty."""
@@ -104,7 +111,7 @@ class Failure:
     """The last lines of the rank's output, at most 20 lines and 2 KiB."""
     user_error: bool
     """An exception of the user's code: never a signal, OSError, connection, c10d or CUDA device error."""
-    step: int | None = None
+    step: Count | None = None
     """The last step that a rank of this pod reported in the round."""
     hang: bool = False
     """The ranks made no step for too long and were ended; `message` says for how long, and where their stacks are."""
@@ -129,8 +136,8 @@ class Failure:
 class Progress:
     """What the ranks of this pod report of the training. Steps are optimizer steps; None: not reported."""
 
-    step: int | None = None
-    total_steps: int | None = None
+    step: Count | None = None
+    total_steps: Count | None = None
     epoch: float | None = None
     loss: float | None = None
     tokens: float = 0.0
@@ -139,10 +146,10 @@ class Progress:
     tokens_per_second: float | None = None
     samples_per_second: float | None = None
     updated_at: Moment | None = None
-    checkpoint_step: int | None = None
+    checkpoint_step: Count | None = None
     checkpoint_at: Moment | None = None
-    checkpoint_seconds: float | None = None
-    save_interval: float | None = None
+    checkpoint_seconds: Seconds | None = None
+    save_interval: Seconds | None = None
     """Seconds between two saves, where the ranks find them by themselves."""
     phase: str = ""
     """restore, train, evaluate, checkpoint or export; empty when the script does not say."""
@@ -163,9 +170,9 @@ class Clock:
     """The last rank that said that it restores was through with it."""
     first_step_at: Moment | None = None
     """A rank reported its first step."""
-    step_before: int | None = None
+    step_before: Count | None = None
     """The last step that a rank of this pod reported in an earlier round."""
-    restored_step: int | None = None
+    restored_step: Count | None = None
     """The step of the checkpoint that training went on from, else the one before the first step reported."""
 
 
@@ -173,9 +180,9 @@ class Clock:
 class Pace:
     """What a rank itself takes for a step."""
 
-    rank: int
+    rank: Count
     """Global rank."""
-    seconds: float
+    seconds: Seconds
     """Median over the last minute, without the wait for other ranks."""
 
 
@@ -185,9 +192,9 @@ class VolumeTry:
 
     at: Moment | None = None
     """When that began, by the pod's clock; None: never, as where the job has no volume."""
-    seconds: float | None = None
+    seconds: Seconds | None = None
     """That it took; None: it has not ended."""
-    errno: int | None = None
+    errno: Code | None = None
     """Why it failed; None: it did not. 0: for no reason that has a number."""
     text: str = ""
     """That in words, with the path."""
@@ -199,12 +206,12 @@ class VolumeTry:
 class LostSaves:
     """The saves that failed since the last one that was published, as the ranks of a pod told of them."""
 
-    count: int = 0
-    step: int | None = None
+    count: Count = 0
+    step: Count | None = None
     """Of the last one."""
     at: Moment | None = None
     """When the last one failed, by the pod's clock."""
-    errno: int | None = None
+    errno: Code | None = None
     text: str = ""
     """Why the last one failed."""
 
@@ -214,16 +221,16 @@ class Report:
     """The state of one launcher, complete: the operator needs no history to act on it."""
 
     pod_uid: str
-    index: int
+    index: Count
     state: str
     """A `LauncherState`."""
-    incarnation: int
+    incarnation: Count
     """The incarnation that this launcher is in; 0 before the first `meet`."""
-    round: int
+    round: Count
     """Rounds formed in this incarnation: 0 before the first one forms, then 1, 2, ... Equal on all pods of a round."""
-    world_size: int
+    world_size: Count
     """Ranks of the round, over all pods; 0 before the first round."""
-    group_rank: int
+    group_rank: Rank
     """Rank of this pod in the round; 0 is the pod whose progress is the job's. -1 before the first round."""
     failures: Annotated[tuple[Failure, ...], Most(bounds.REPORT_FAILURES)] = ()
     """The failures of the last rounds that this pod saw, oldest first; of old ones perhaps without their texts."""
@@ -245,7 +252,7 @@ class Report:
     """The last checkpoints that this pod found damaged, as `<name>: <what is wrong>`, oldest first."""
     volume: VolumeTry = field(default_factory=VolumeTry)
     lost_saves: LostSaves = field(default_factory=LostSaves)
-    store_protocol: int = 0
+    store_protocol: Count = 0
     """The `STORE_PROTOCOL` that it speaks; 0: that of torch, as the first version did."""
 
 

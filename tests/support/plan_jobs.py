@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 from dtj_api import names
 from dtj_api.known_pods import KnownPod
 from dtj_api.names import Component, LauncherState
+from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus, RoundCursor, StoreStatus
 from dtj_api.wire import STORE_PROTOCOL, Failure, Progress, Report
@@ -212,15 +213,15 @@ class Job:
         self.fields(children=Children(service=True, key=True, policy=True, claim=True))
         return self.status(
             incarnation=incarnation,
-            incarnation_at=NOW - 100,
+            incarnation_at=Timestamp(NOW - 100),
             oldest_incarnation=1,
             members=tuple(range(count)),
             min_members=count,
-            start_time=NOW - 100,
-            resumed_at=NOW - 100,
+            start_time=Timestamp(NOW - 100),
+            resumed_at=Timestamp(NOW - 100),
             template_hash=template_hash(self.read_spec()),
             counted=RoundCursor(incarnation=incarnation, round=0),
-            updated_at=NOW - 60,
+            updated_at=Timestamp(NOW - 60),
         )
 
     def up(self, *, incarnation: int = 1) -> Self:

@@ -195,7 +195,8 @@ def _role(name: str, labels: dict[str, str]) -> tuple[str, int]:
     if component == names.Component.STORE:
         return component, STORE_INDEX
     digits = re.search(r"-([0-9]+)$", name)
-    return component, _int(labels.get(names.Label.INDEX), int(digits[1]) if digits else STORE_INDEX)
+    by_name = _int(digits[1], STORE_INDEX) if digits else STORE_INDEX
+    return component, _int(labels.get(names.Label.INDEX), by_name)
 
 
 def _condition(item: Object, kind: str) -> Object | None:
@@ -281,7 +282,9 @@ def _text(value: Any) -> str:
 
 
 def _int(value: Any, otherwise: int) -> int:
-    return int(value) if isinstance(value, str) and value.isdigit() else otherwise
+    """Whoever may change a pod writes its labels: what a status could not hold is no number."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else -1
+    return number if 0 <= number <= bounds.COUNT else otherwise
 
 
 def _time(value: Any) -> float | None:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from report_values import edges_of, numbers_of
 
 from dtj_api import bounds
-from dtj_api.wire import Clock, Failure, Meet, Pace, Progress, Report, Stop, WireError, decode, encode
+from dtj_api.wire import (
+    Clock,
+    Failure,
+    LostSaves,
+    Meet,
+    Pace,
+    Progress,
+    Report,
+    Stop,
+    VolumeTry,
+    WireError,
+    decode,
+    encode,
+)
 
 FAILURE = Failure(1, 1, 0, 0, 1_800_000_000.0, 1, "boom", "tail", user_error=True)
 REPORT = Report(
@@ -88,10 +103,66 @@ def test_depth_is_read_up_to_its_bound_and_refused_above():
 
 @pytest.mark.parametrize("number", [bounds.INT64, -bounds.INT64])
 def test_a_whole_number_is_read_up_to_64_bits_and_refused_above(number):
-    assert decode(Report, body(round=number)).round == number
+    def stop(incarnation: int) -> bytes:
+        return b'{"incarnation":%d,"save":true}' % incarnation
+
+    assert decode(Stop, stop(number)).incarnation == number
     for beyond in (number * 2, number * 10**400):
-        with pytest.raises(WireError, match=r"Report\.round: found a number beyond 64 bits"):
-            decode(Report, body(round=beyond))
+        with pytest.raises(WireError, match=r"Stop\.incarnation: found a number beyond 64 bits"):
+            decode(Stop, stop(beyond))
+
+
+NUMBERS = numbers_of(Report)
+MEASURED = {"epoch", "loss", "tokens", "samples", "tokens_per_second", "samples_per_second"}
+"""Of `progress`: they are told as they are, and nothing is made of them."""
+REQUIRED = {
+    f"{where}{each.name}"
+    for where, kind in (("", Report), ("failures.0.", Failure), ("paces.0.", Pace))
+    for each in fields(kind)
+    if each.default is MISSING and each.default_factory is MISSING
+}
+FULL = replace(
+    REPORT,
+    progress=Progress(**{each.name: 1 for each in fields(Progress)} | {"phase": ""}),
+    clock=Clock(**{each.name: 1 for each in fields(Clock)}),
+    volume=VolumeTry(1, 1, 1, "", 1),
+    lost_saves=LostSaves(1, 1, 1, 1, ""),
+    failures=(replace(FAILURE, step=1),),
+)
+
+
+def told(path: str, number: float) -> bytes:
+    """A report in which this is told in one place."""
+    whole = json.loads(encode(FULL))
+    *parents, name = path.split(".")
+    part = whole
+    for each in parents:
+        part = part[int(each) if each.isdigit() else each]
+    assert name in part
+    part[name] = number
+    return json.dumps(whole).encode()
+
+
+def found(report: Report, path: str):
+    for each in path.split("."):
+        report = report[int(each)] if each.isdigit() else getattr(report, each)
+    return report
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_each_number_is_read_at_its_bounds_and_not_beyond(path):
+    least, *_, most = edges_of(NUMBERS[path])
+    for number in (least, most):
+        assert found(decode(Report, told(path, number)), path) == number
+    if path.removeprefix("progress.") in MEASURED:
+        return
+    step = 1 if isinstance(most, int) else most / 1e6
+    for number in (least - step, most + step, bounds.INT64 * 2, -(10**400)):
+        if path in REQUIRED:
+            with pytest.raises(WireError, match=f"{re.escape(path.replace('.0', '[0]'))}: not a number that can be"):
+                decode(Report, told(path, number))
+        else:
+            assert not found(decode(Report, told(path, number)), path)
 
 
 @pytest.mark.parametrize("what", ["NaN", "Infinity", "-Infinity", "1e999", str(10**400), "-" + str(10**400)])

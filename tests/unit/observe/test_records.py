@@ -28,6 +28,16 @@ POD_CASES = [
         pod("x", {names.Label.COMPONENT: "worker", names.Label.INDEX: "5", names.Label.INCARNATION: "7"}),
         {"component": "worker", "index": 5, "incarnation": 7},
     ),
+    (
+        "numbers that no status could hold",
+        pod("ner-" + "9" * 60, {names.Label.INDEX: "9" * 60, names.Label.INCARNATION: str(bounds.COUNT + 1)}),
+        {"component": "worker", "index": STORE_INDEX, "incarnation": 0},
+    ),
+    (
+        "the largest ones",
+        pod("ner-7", {names.Label.INDEX: "9" * 60, names.Label.INCARNATION: str(bounds.COUNT)}),
+        {"index": 7, "incarnation": bounds.COUNT},
+    ),
     ("address", pod(status={"phase": "Running", "podIP": "10.0.0.1"}, nodeName="n"), {"ip": "10.0.0.1", "node": "n"}),
     (
         "unschedulable",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from plan_jobs import NOW, a_failure, a_job, a_pod, a_report, failed
 
+from dtj_api import bounds
 from dtj_api.names import Cause, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import Interruption, JobProgress, Recovery, RecoveryTotals
@@ -128,6 +129,12 @@ def test_a_job_that_ends_or_is_suspended_has_not_recovered() -> None:
     assert (suspended.status.interruption, suspended.status.recoveries) == (None, ())
     over = a_job().replicas(2).running().status(interruption=open_).spec(lifecycle={"activeDeadline": "1s"})
     assert (plan(over.view()).status.interruption, plan(over.view()).status.phase) == (None, Phase.FAILED)
+
+
+def test_the_steps_of_all_recoveries_are_no_more_than_can_be_stored() -> None:
+    told = RecoveryTotals(count=1, steps_redone=bounds.INT64 - 3)
+    made = plan(_regrouped(IN_PLACE, LATER).status(recovered=told).view())
+    assert made.status.recovered.steps_redone == bounds.INT64
 
 
 def test_the_last_ten_are_kept() -> None:

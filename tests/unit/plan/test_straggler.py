@@ -44,6 +44,8 @@ NONE = (None, False)
         ((None, None, None), None),
         ((0.5,), None),
         ((0.0, 0.0, 0.1), None),
+        ((9e-7, 9e-7, 0.1), None),
+        ((1e-6, 1e-6, 0.1), (2, 100_000.0)),
     ],
 )
 def test_the_slowest_rank_is_compared_with_the_median_of_the_others(

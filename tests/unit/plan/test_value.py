@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_jobs import a_job, a_spec
+from report_values import refused_numbers, values_of
 
 import dtj_operator.plan
 import dtj_operator.render
@@ -16,7 +18,7 @@ from dtj_api.names import Component, Phase
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
 from dtj_api.status import JobStatus
-from dtj_api.wire import Report
+from dtj_api.wire import Clock, Pace, Progress, Report
 from dtj_operator.observe.view import DryRun, JobView, NodeView, PodView, Reported
 from dtj_operator.plan import CreateWorker, DeletePod, Plan, SendMeet, plan
 
@@ -94,6 +96,9 @@ REPORTS = st.builds(
     round=st.integers(-1, 6),
     world_size=st.integers(-1, 6),
     group_rank=st.integers(-1, 6),
+    progress=values_of(Progress),
+    clock=values_of(Clock),
+    paces=st.lists(values_of(Pace), max_size=2).map(tuple),
 )
 
 
@@ -124,4 +129,5 @@ def test_every_view_has_a_plan(data: st.DataObject) -> None:
     assert str(made)
     assert JobStatus.model_validate(made.status.dump()).dump() == made.status.dump()
     assert plan(JobView.from_json(view.to_json())) == made
-    assert made.requeue_after is None or made.requeue_after > 0
+    assert made.requeue_after is None or 0 < made.requeue_after < math.inf
+    assert refused_numbers(made.status) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
+from dtj_api import bounds
 from dtj_api.names import RECOVERY_BUCKETS, Cause, Phase, Reason, RecoveryPhase
 from dtj_api.status import Interruption, Recovery, RecoveryTotals
 from dtj_api.wire import Clock
@@ -121,7 +122,7 @@ def _added(totals: RecoveryTotals, recovery: Recovery) -> RecoveryTotals:
     return RecoveryTotals(
         count=totals.count + 1,
         seconds=round(totals.seconds + recovery.seconds, 3),
-        steps_redone=totals.steps_redone + (recovery.steps_redone or 0),
+        steps_redone=min(bounds.INT64, totals.steps_redone + (recovery.steps_redone or 0)),
         phases=phases,
         buckets=tuple(counts),
     )

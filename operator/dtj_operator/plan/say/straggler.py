@@ -14,6 +14,8 @@ SLOW = 1.5
 """A rank is slow if its own time for a step is so many times the median of the others'."""
 SLOW_STILL = 1.3
 """And stays so down to this: a rank on the edge is not told again and again."""
+LEAST = 1e-6
+"""Seconds: of ranks that say they take less for a step nobody can say how much slower another one is."""
 LOOK_AGAIN = 30.0
 """Seconds after which paces are compared again, where no report of progress brings it up."""
 
@@ -35,7 +37,7 @@ def note_straggler(draft: Draft) -> None:
     rank = max(paces, key=lambda each: (paces[each], -each))
     seconds, index = paces[rank]
     usual = median_high(other for each, (other, _) in paces.items() if each != rank)
-    ratio = round(seconds / usual, 1) if usual > 0 else 1.0
+    ratio = round(seconds / usual, 1) if usual >= LEAST else 1.0
     before = draft.status.straggler
     pod = draft.roster.pods[index]
     if ratio < (SLOW_STILL if before is not None and before.rank == rank else SLOW):
