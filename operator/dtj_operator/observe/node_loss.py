@@ -25,7 +25,7 @@ FRESH = 60.0
 MOST_NODES = 55
 """From this percentage of nodes on that are not ready nobody is given up."""
 MOST_PODS = 100
-"""Pods that are given up with their nodes within `WINDOW` seconds, over all jobs."""
+"""Fewer than these are given up with their nodes within `WINDOW` seconds, over all jobs."""
 WINDOW = 60.0
 LOOK_AGAIN = 5.0
 """Seconds after which what may change without a word is looked at again."""
@@ -86,7 +86,7 @@ def node_losses(view: JobView, tolerate: Duration) -> dict[str, NodeLoss]:
     found: dict[str, NodeLoss] = {}
     if not nodes:
         return found
-    left = MOST_PODS - view.cluster.given_up
+    left = MOST_PODS - 1 - view.cluster.given_up
     for pod in view.pods:
         node = nodes.get(pod.node)
         if node is None:
@@ -117,8 +117,8 @@ def _judge(view: JobView, pod: PodView, node: NodeView, tolerate: Duration, left
         return NodeLoss(Finding.BRAKED, began, now + LOOK_AGAIN, Reason.NODES_UNREACHABLE, why)
     if left <= 0:
         why = (
-            f"{MOST_PODS} pods were given up with their nodes within a minute: those on node {node.name} wait until "
-            "it is over"
+            f"fewer than {MOST_PODS} pods are given up with their nodes within a minute, and that is used up: those on "
+            f"node {node.name} wait until it is over"
         )
         return NodeLoss(Finding.BRAKED, began, now + LOOK_AGAIN, Reason.NODES_UNREACHABLE, why)
     return NodeLoss(Finding.LOST, began)
