@@ -32,6 +32,8 @@ _METADATA = frozenset(
         "generation",
         "creationTimestamp",
         "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "finalizers",
         "labels",
         "ownerReferences",
     }

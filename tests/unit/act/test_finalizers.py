@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from fake_kube import FakeKube
 from operator_lives import NAME, Cluster
 
 from dtj_api import names
 from dtj_api.names import Condition, Reason
+from dtj_operator.kube.bounded import Object, read_event, read_object
 from dtj_operator.kube.resources import JOBS, NETWORK_POLICIES, PODS, SERVICES, Resource
 from dtj_operator.observe import lookups
 
@@ -52,11 +55,35 @@ def said(cluster: Cluster, kind: Condition = Condition.PROGRESSING) -> Any:
     return next(each for each in cluster.story.status["conditions"] if each["type"] == kind)
 
 
+def read_within_bounds(kube: FakeKube) -> None:
+    """Its answers are read as those of a real server are; pods are larger than is read of one whole."""
+
+    def grow(resource: Resource, item: Object) -> None:
+        if resource == PODS:
+            item["spec"]["containers"][0].setdefault("env", []).append({"name": "X", "value": "x" * 300_000})
+
+    kube.admission = grow
+    list_page, watch = kube.list_page, kube.watch
+
+    async def pages(resource: Resource, *where: Any, **more: Any) -> Object:
+        page = await list_page(resource, *where, **more)
+        return {**page, "items": [read_object(resource, json.dumps(each).encode()) for each in page["items"]]}
+
+    async def events(resource: Resource, *where: Any, **more: Any) -> AsyncIterator[Object]:
+        async for event in watch(resource, *where, **more):
+            yield read_event(resource, json.dumps(event).encode())
+
+    vars(kube).update(list_page=pages, watch=events)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["a pod", "a pod that is not read whole"])
 @pytest.mark.parametrize("why", [fail, suspend, drop])
 @pytest.mark.parametrize("name", [WORKER, STORE])
 async def test_it_is_deleted_once_however_often_the_job_is_looked_at(
-    cluster: Cluster, name: str, why: Callable[[Cluster, str], None]
+    cluster: Cluster, name: str, why: Callable[[Cluster, str], None], large: bool
 ) -> None:
+    if large:
+        read_within_bounds(cluster.story.kube)
     await cluster.train()
     hold(cluster, name)
     why(cluster, name)

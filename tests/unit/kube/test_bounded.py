@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dtj_api import bounds, names
 from dtj_operator.kube.bounded import read_event, read_object, read_page
 from dtj_operator.kube.resources import JOBS, NETWORK_POLICIES, PODS, SERVICES
+from dtj_operator.observe.records import pod_view
 
 METADATA = {"name": "ner", "namespace": "ml", "uid": "u-1", "resourceVersion": "7", "labels": {"a": "b"}}
 
@@ -74,7 +75,11 @@ def test_of_large_metadata_what_nobody_looks_at_is_left_out(field, value):
 def test_of_a_large_pod_what_somebody_looks_at_is_read():
     init = {"name": "wait", "restartPolicy": "Always"}
     spec = {"containers": [{"env": [{"value": "x" * 1_400_000}]}], "nodeName": "n1", "initContainers": [init]}
-    read = read_object(PODS, job_of(json.dumps(spec).encode()))
+    leaving = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0, "finalizers": ["a/b"]}
+    text = job_of(json.dumps(spec).encode(), METADATA | leaving)
+    read = read_object(PODS, text)
+    assert pod_view(read) == pod_view(json.loads(text))
+    assert read["metadata"] == METADATA | leaving
     why = read["spec"].pop(bounds.UNREAD)
     assert "more than the 262144 that are read" in why
     assert read["spec"] == {"nodeName": "n1", "initContainers": [init]}
