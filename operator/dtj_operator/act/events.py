@@ -2,8 +2,8 @@
 
 A level-triggered plan may say the same thing many times; etcd need not hear it. The last thousand are remembered, and
 a repetition within ten minutes is dropped. An event that cannot be posted is logged: it tells, it decides nothing. So
-no reconcile waits for one either: they are posted by tasks of their own, those of one namespace one after the other.
-So where each call hangs, as by a webhook, nobody waits but who is there.
+no reconcile waits for one either: they are posted by tasks of their own, those of one namespace one after the other, of
+each of its jobs in turn. So where each call hangs, as by a webhook, nobody waits but who is there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RATE, BURST = 20.0, 50
 """Events a second, and how many may come at once: many jobs that start together have better use for the server."""
 _CUT = "…"
 WAITING = 10_000
-"""Events that may wait to be posted, of one namespace as many as there is room for; more are logged and dropped."""
+"""Events that may wait to be posted; more are logged and dropped."""
 
 
 class _Told(NamedTuple):
@@ -44,6 +44,38 @@ class _Told(NamedTuple):
 
     uid: str
     event: Event
+
+
+class _Line:
+    """What waits of one namespace. Its jobs take turns; what one of them tells stays in order."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, deque[tuple[_Told, Object]]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def of(self, job: str) -> int:
+        """How many of one job wait."""
+        return len(self._jobs.get(job, ()))
+
+    def append(self, told: _Told, manifest: Object) -> None:
+        """One more waits."""
+        self._jobs.setdefault(told.uid, deque()).append((told, manifest))
+        self._length += 1
+
+    def first(self) -> tuple[_Told, Object]:
+        """What is posted next. It waits until it is passed: posting may be cut short."""
+        return next(iter(self._jobs.values()))[0]
+
+    def passed(self) -> None:
+        """The first one is through, and another job has its turn."""
+        job, events = self._jobs.popitem(last=False)
+        events.popleft()
+        if events:
+            self._jobs[job] = events
+        self._length -= 1
 
 
 class EventPoster:
@@ -56,7 +88,7 @@ class EventPoster:
         self._told: OrderedDict[_Told, float] = OrderedDict()
         self._brake = TokenBucket(RATE, BURST)
         # Not the view: it is some megabytes for a large job, and thousands of events may wait.
-        self._waiting: dict[str, deque[tuple[_Told, Object]]] = {}
+        self._waiting: dict[str, _Line] = {}
         """By namespace; the first of each may be on its way."""
         self._room = WAITING
         self._posting: set[str] = set()
@@ -68,22 +100,23 @@ class EventPoster:
         told, now = _Told(view.uid, event), self._clock()
         if now - self._told.get(told, now - REPEAT_SECONDS) < REPEAT_SECONDS:
             return
-        line = self._waiting.get(view.namespace, deque())
-        # So one namespace fills half of the room at most, two a third each, and there is some for all others.
-        if len(line) >= self._room:
+        line = self._waiting.get(view.namespace, _Line())
+        # So one namespace fills half of the room at most, two a third each, and there is some for all others. One job
+        # alone fills a third, and leaves some to the others of its namespace.
+        if len(line) + line.of(view.uid) >= self._room:
             logger.warning("event %s of %s/%s dropped: too many wait", event.reason, view.namespace, view.name)
             return
         self._told[told] = now
         self._told.move_to_end(told)
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-        line.append((told, self._manifest(view, event)))
+        line.append(told, self._manifest(view, event))
         self._waiting[view.namespace] = line
         self._room -= 1
         self._news.set()
 
     async def run(self) -> None:
-        """Post what was told, in its order, until cancelled."""
+        """Post what was told, of each job in its order, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for namespace in self._waiting.keys() - self._posting:
@@ -107,8 +140,8 @@ class EventPoster:
         try:
             line = self._waiting[namespace]
             while line:
-                await self._post(*line[0])
-                line.popleft()
+                await self._post(*line.first())
+                line.passed()
                 self._room += 1
             del self._waiting[namespace]
             self._through.set()

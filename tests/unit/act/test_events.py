@@ -138,6 +138,37 @@ async def test_events_of_a_namespace_where_calls_hang_hold_up_none_of_another(ca
     await asyncio.gather(posting, return_exceptions=True)
 
 
+async def test_jobs_of_one_namespace_take_turns_and_each_job_s_events_stay_in_order(kube, poster):
+    view = a_job().view()
+    for number in range(5):
+        poster.tell(replace(view, uid="talks"), Event("Normal", "Admitted", f"much {number}"))
+    for number in range(2):
+        poster.tell(replace(view, uid="quiet"), Event("Normal", "Admitted", f"little {number}"))
+    order: list[str] = []
+    create = kube.create
+
+    async def note(resource, namespace, body, **more):
+        order.append(body["note"])
+        return await create(resource, namespace, body, **more)
+
+    kube.create = note
+    await posted(kube, poster)
+    assert order == ["much 0", "little 0", "much 1", "little 1", "much 2", "much 3", "much 4"]
+
+
+async def test_one_job_leaves_room_for_the_others_of_its_namespace(kube, monkeypatch):
+    monkeypatch.setattr("dtj_operator.act.events.WAITING", 90)
+    poster = EventPoster(kube, "operator-1", Clock())
+    view = a_job().view()
+    for number in range(200):
+        poster.tell(replace(view, uid="talks"), Event("Normal", "Admitted", f"much {number}"))
+    for number in range(5):
+        poster.tell(replace(view, uid="quiet"), Event("Normal", "Admitted", f"little {number}"))
+    notes = await posted(kube, poster)
+    assert sorted(note for note in notes if note.startswith("little")) == [f"little {number}" for number in range(5)]
+    assert len(notes) == 30 + 5
+
+
 async def test_what_waits_of_all_namespaces_together_is_bounded_and_each_has_room(kube, monkeypatch):
     monkeypatch.setattr("dtj_operator.act.events.WAITING", 100)
     poster = EventPoster(kube, "operator-1", Clock())
