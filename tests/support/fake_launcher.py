@@ -26,12 +26,12 @@ class FakeLauncher:
         self.hold: asyncio.Event | None = None
         self.messages: list[tuple[str, bytes, dict[str, str]]] = []
 
-    async def start(self) -> int:
+    async def start(self, host: str = "127.0.0.1") -> int:
         app = web.Application()
         app.add_routes([web.get("/progress", self._answer), web.post("/v1/{what}", self._control)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, host, 0).start()
         return int(self._runner.addresses[0][1])
 
     async def was_asked(self, times: int) -> None:

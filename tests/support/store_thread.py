@@ -13,13 +13,16 @@ KEY = b"the job's key"
 class StoreThread:
     """Serves from `with` to its end."""
 
+    def __init__(self, host=HOST):
+        self.host = host
+
     def __enter__(self):
         self.key = KEY
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self.server = StoreServer(lambda: self.key)
-        self.port = self.call(self.server.start(HOST, 0))
+        self.port = self.call(self.server.start(self.host, 0))
         return self
 
     def __exit__(self, *_):
@@ -34,4 +37,4 @@ class StoreThread:
 
     def link(self, incarnation=1, **options) -> StoreLink:
         """A client, in an incarnation."""
-        return StoreLink(HOST, self.port, incarnation, options.pop("key", KEY), **options)
+        return StoreLink(self.host, self.port, incarnation, options.pop("key", KEY), **options)

@@ -20,13 +20,18 @@ from dtj_operator.watches import STALE_SECONDS, PartEnded, Watches
 
 
 class Cluster:
-    def __init__(self) -> None:
-        self.kube = FakeKube(bookmark_seconds=0.01)
+    def __init__(self, kube: FakeKube) -> None:
+        self.kube = kube
         self.woken: list[tuple[str, str]] = []
         self.world = World(self.kube, namespaces=(), wake=self.woken.append)
         self.ahead = 0.0
         self.watches = Watches(self.world.reflectors, lambda: asyncio.get_running_loop().time() + self.ahead)
         self.task = asyncio.create_task(self.watches.run())
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.world.reports.close()
 
     def put_job(self, name: str = "ner") -> Any:
         job = a_job(name, 1)
@@ -43,12 +48,39 @@ async def becomes(true: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def cluster():
-    cluster = Cluster()
+    cluster = Cluster(FakeKube(bookmark_seconds=0.01))
     await asyncio.wait_for(cluster.world.wait_synced(), 60)
     yield cluster
-    cluster.task.cancel()
-    await asyncio.gather(cluster.task, return_exceptions=True)
-    await cluster.world.reports.close()
+    await cluster.end()
+
+
+async def test_a_list_asks_for_so_many_objects_at_once():
+    """Of jobs for few: one may be a megabyte."""
+    asked: dict[str, list[int]] = {}
+
+    class Counted(FakeKube):
+        async def list_page(self, resource: Any, namespace: Any, *, limit: int = 0, **more: Any) -> Any:
+            page = await super().list_page(resource, namespace, limit=limit, **more)
+            asked.setdefault(resource.plural, []).append(limit)
+            assert len(page["items"]) <= limit
+            return page
+
+    cluster = Cluster(Counted())
+    for number in range(41):
+        cluster.put_job(f"ner-{number}")
+    for number in range(201):
+        labels = {"dtj.dev/job-uid": "u"}
+        cluster.kube.put(PODS, {"metadata": {"name": f"p-{number}", "namespace": "default", "labels": labels}})
+    async with asyncio.timeout(60):
+        await cluster.world.wait_synced()
+    await cluster.end()
+    assert asked == {
+        "distributedtrainingjobs": [20, 20, 20],
+        "pods": [100, 100, 100],
+        "nodes": [100],
+        "services": [100],
+        "networkpolicies": [100],
+    }
 
 
 async def test_a_watch_that_brings_nothing_for_long_is_named(cluster):

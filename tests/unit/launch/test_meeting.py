@@ -9,12 +9,16 @@ from typing import ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_thread import StoreThread
+from store_thread import KEY, StoreThread
 from torch.distributed.elastic.rendezvous.api import RendezvousClosedError, RendezvousTimeoutError
 
+from dtj_api.names import Env
+from dtj_api.wire import Meet, address
+from dtj_trainer.launch.incarnation.attendance import meeting_of
 from dtj_trainer.launch.meeting import meeting
 from dtj_trainer.launch.meeting.meeting import Meeting
 from dtj_trainer.launch.meeting.round import Member, Terms
+from dtj_trainer.launch.settings import Settings
 from dtj_trainer.launch.store.link import StoreLink, StoreLostError
 
 _counter = iter(range(1_000_000))
@@ -217,3 +221,21 @@ def test_a_store_that_is_not_there_yet_is_waited_for_and_soon_told_as_lost(store
 
 def refuse() -> StoreLink:
     raise StoreLostError("not there")
+
+
+def test_a_launcher_meets_at_a_store_whose_address_is_of_version_6(tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.fail(f"this needs ::1 (`sysctl net.ipv6.conf.lo.disable_ipv6=0`): {error}")
+    (tmp_path / "key").write_bytes(KEY)
+    told = {
+        Env.JOB_NAME: "ner", Env.JOB_UID: "u", Env.POD_NAME: "ner-worker-0000", Env.POD_UID: "p", Env.POD_IP: "::1",
+        Env.KEY_FILE: str(tmp_path / "key"),
+    }  # fmt: skip
+    with StoreThread("::1") as store:
+        message = Meet(1, 1, 1, address("::1", store.port))
+        meeting = meeting_of(Settings.from_env(told), message, 1, time.sleep)
+        meeting.next_rendezvous()
+        assert [member.address for member in meeting.round.members] == ["::1"]
+        meeting.shutdown()
