@@ -28,7 +28,7 @@ from dtj_operator.kube import errors
 from dtj_operator.kube.client import Object
 from dtj_operator.kube.resources import JOBS, PODS, Resource
 from dtj_operator.observe.indexer import Key
-from dtj_operator.observe.view import Reported
+from dtj_operator.observe.view import Installation, Reported
 from dtj_operator.observe.world import World
 from dtj_operator.queue import WorkQueue
 from dtj_operator.reconcile import AT_ONCE, Reconciler, Unfinished
@@ -160,7 +160,7 @@ class Mortal:
 class Life:
     """One operator process, without the process."""
 
-    def __init__(self, story: Story, dies: Callable[[int, Call], str]) -> None:
+    def __init__(self, story: Story, dies: Callable[[int, Call], str], operator: Installation | None = None) -> None:
         client = Mortal(story.kube, dies)
         self._story = story
         self.queue: WorkQueue[Key] = WorkQueue()
@@ -170,6 +170,7 @@ class Life:
             wake=self.queue.add,
             make_reports=lambda _, changed: cast(Any, LauncherReports(story.launchers, changed)),
             clock=lambda: story.now,
+            operator=operator,
         )
         poster = EventPoster(client, "test", clock=lambda: story.now)
         control: Any = story.launchers
@@ -263,9 +264,9 @@ class Story:
 class Cluster:
     """A job that may train, and the operator's life of now; `end` it."""
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, operator: Installation | None = None) -> None:
         self.story = Story(workers)
-        self.life = Life(self.story, _immortal)
+        self.life = Life(self.story, _immortal, operator)
 
     async def look(self) -> None:
         """Have the job looked at, until nothing is left to do."""

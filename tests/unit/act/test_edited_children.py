@@ -8,8 +8,10 @@ import pytest
 from operator_lives import NAME, Cluster
 
 from dtj_api import names
+from dtj_api.peer import NAME_LABEL
 from dtj_operator.kube.resources import NETWORK_POLICIES, SERVICES, Resource
 from dtj_operator.observe import lookups as module
+from dtj_operator.observe.view import Installation
 
 
 class Child(NamedTuple):
@@ -121,6 +123,29 @@ async def test_what_the_server_makes_of_it_is_not_an_edit(cluster):
     for _ in range(3):
         await cluster.look()
     assert [child.made(cluster) for child in (POLICY, SERVICE)] == [1, 1]
+
+
+def let_in(namespace: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {NAME_LABEL: namespace}}}
+
+
+async def test_a_running_job_follows_a_change_of_metrics_from_and_nothing_else_of_it_changes():
+    cluster = Cluster(operator=Installation(metrics_from=("monitoring", "grafana")))
+    try:
+        await cluster.train()
+        closed, pods = POLICY.spec(cluster), cluster.uids()
+        for made, peers in enumerate(([let_in("monitoring")], [let_in("grafana"), let_in("monitoring")], []), start=2):
+            cluster.story.set_spec(lambda spec, to=peers: spec.update(metrics={"from": to}))
+            await cluster.look()
+            opened = [{"ports": [{"protocol": "TCP", "port": 9400}], "from": peers}] if peers else []
+            assert POLICY.spec(cluster) == closed | {"ingress": closed["ingress"] + opened}
+            assert POLICY.made(cluster) == made
+        assert SERVICE.made(cluster) == 1
+        assert cluster.uids() == pods
+        status = cluster.story.status
+        assert (status["phase"], status["incarnation"], status["restarts"]["excused"]) == ("Running", 1, 0)
+    finally:
+        await cluster.end()
 
 
 @pytest.mark.parametrize("how", ["policy: no rule at all", "service: no selector"])
