@@ -27,7 +27,7 @@ async def launcher() -> AsyncIterator[FakeLauncher]:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind((HERE, 0))
     except OSError as error:
-        pytest.skip(f"this machine has no {HERE}: {error}")
+        pytest.fail(f"this needs {HERE} (`sysctl net.ipv6.conf.lo.disable_ipv6=0`): {error}")
     launcher = FakeLauncher()
     launcher.port = await launcher.start(HERE)
     yield launcher

@@ -1,6 +1,7 @@
 """How a round forms: the same members for all, within the bounds, in the order of names, whoever comes when."""
 
 import random
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
