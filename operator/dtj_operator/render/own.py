@@ -14,7 +14,7 @@ from .parts import Manifest
 
 STORE: Manifest = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 """It takes 23 MB, and a hundred when it holds all that it may."""
-EARLIER_STORE: Manifest = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+EARLIER_STORE: Manifest = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 """That of the first version, in trainer images of its time, is torch's: importing torch takes most of this."""
 LAUNCHER: Manifest = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 """A limit is twice its request at most: limit ranges bound that ratio, and some ask for at least 64Mi and 20m."""

@@ -52,7 +52,7 @@ def test_for_a_foreign_image_it_runs_in_the_operators_and_nothing_is_brought() -
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-TORCHS = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+TORCHS = {"requests": {"cpu": "50m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 """What the store of the first version takes: it imports torch."""
 
 
@@ -148,7 +148,9 @@ def test_where_the_trainer_has_no_limit_on_cpu_a_store_is_not_throttled() -> Non
 
 
 def test_limits_of_memory_are_twice_the_requests_at_most() -> None:
-    for pod in pods_of():
+    earlier = a_job().template(a_template()).running().says(0, store_protocol=0)
+    of_earlier_images = manifest(earlier.view(), CreateStore("ner-store", 4), Site())["spec"]
+    for pod in (*pods_of(), of_earlier_images):
         ours = [each for each in (*pod.get("initContainers", ()), *pod["containers"]) if each["name"] != "trainer"]
         for amounts in (each["resources"] for each in ours):
             limit, request = (quantity_bytes(amounts[key]["memory"]) for key in ("limits", "requests"))
