@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from operator_process import a_job, created, names_of, pods_are, until
+from operator_process import a_job, created, everything, names_of, pods_are, until
 
 from dtj_api import names
-from dtj_operator.kube.client import Object
-from dtj_operator.kube.resources import JOBS, SECRETS, Resource
+from dtj_operator.kube.client import HttpKubeClient, Object
+from dtj_operator.kube.resources import JOBS, PODS, SECRETS, Resource
 
 pytestmark = pytest.mark.cluster
 QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
@@ -46,13 +46,12 @@ async def test_a_job_whose_containers_meet_the_rule_gets_all_its_pods(client, na
     assert all(pod["spec"]["initContainers"] for pod in pods.values()), "of a foreign image"
 
 
-async def test_a_store_that_is_refused_is_named_with_the_field_to_change(client, namespace, start):
-    large = {"type": "Container", "min": {"memory": "256Mi"}}
-    await client.create(RANGES, namespace, an_object(RANGES, "large", spec={"limits": [large]}))
-    start(*FOREIGN)
-    job = a_limited_job("ner")
-    job["spec"]["launcher"] = {"resources": AMOUNTS}
-    await created(client, namespace, job)
+LARGE = an_object(RANGES, "large", spec={"limits": [{"type": "Container", "min": {"memory": "256Mi"}}]})
+NO_CPU_LIMIT = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
+
+
+async def refusal(client: HttpKubeClient, namespace: str) -> str:
+    """Why nothing of the job `ner` is made, once that is known."""
 
     async def said() -> str:
         found = await client.get(JOBS, namespace, "ner")
@@ -60,10 +59,45 @@ async def test_a_store_that_is_refused_is_named_with_the_field_to_change(client,
         said = {each["type"]: each for each in conditions}.get(names.Condition.ADMITTED)
         return str(said["message"]) if said and said["status"] == "False" else ""
 
-    message = await until(said)
+    message = str(await until(said))
+    assert await everything(client, PODS, namespace) == [], "workers would hold the quota and wait"
+    return message
+
+
+async def test_a_store_that_is_refused_is_named_with_the_field_to_change(client, namespace, start):
+    await client.create(RANGES, namespace, LARGE)
+    start(*FOREIGN)
+    job = a_limited_job("ner")
+    job["spec"]["launcher"] = {"resources": AMOUNTS}
+    await created(client, namespace, job)
+    message = await refusal(client, namespace)
     assert "ner-store" in message
     assert "minimum memory usage per Container is 256Mi" in message
     assert "spec.rendezvous.resources" in message
+
+
+@pytest.mark.parametrize(
+    ("resource", "rule", "amounts", "words"),
+    [
+        (RANGES, LARGE, AMOUNTS, "minimum memory usage per Container is 256Mi"),
+        (QUOTAS, an_object(QUOTAS, "team", spec={"hard": QUOTA}), NO_CPU_LIMIT, "limits.cpu for: dtj-launcher,trainer"),
+    ],
+    ids=["limit range", "quota"],
+)
+async def test_the_launchers_container_that_is_refused_is_named_with_the_field_to_change(
+    client, namespace, start, resource, rule, amounts, words
+):
+    """A quota names the container that it refuses, a limit range does not."""
+    await client.create(resource, namespace, rule)
+    start(*FOREIGN)
+    job = a_limited_job("ner")
+    job["spec"]["workers"]["template"]["spec"]["containers"][0]["resources"] = amounts
+    job["spec"]["rendezvous"] = {"resources": AMOUNTS}
+    await created(client, namespace, job)
+    message = await refusal(client, namespace)
+    assert words in message
+    assert "the container dtj-launcher are spec.launcher.resources" in message
+    assert "ner-store" not in message
 
 
 async def test_the_store_pulls_by_the_secret_that_hangs_on_the_workers_account(client, namespace, start):

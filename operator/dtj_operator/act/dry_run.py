@@ -33,11 +33,12 @@ class DryRunner:
     async def run(self, view: JobView, action: does.DryRunWorker) -> bool:
         """Try a worker and the store; True: it is known what the API server says, so plan again at once."""
         store = does.CreateStore(names.store_name(view.name), view.status.incarnation)
+        pods = [render.manifest(view, each, self._site) for each in (action, store)]
         try:
-            worker, meeting = await asyncio.gather(*(self._refusal(view, each) for each in (action, store)))
+            worker, meeting = await asyncio.gather(*(self._refusal(view, each) for each in pods))
         except errors.NamespaceGoing:
             return False
-        if render.BROUGHT in worker:
+        if _may_be_about_the_launcher(worker, pods[0]):
             worker += f" (requests and limits of the container {render.BROUGHT} are spec.launcher.resources)"
         if meeting:
             fields = "requests and limits of the store are spec.rendezvous.resources, all else is as in the template"
@@ -48,16 +49,20 @@ class DryRunner:
         )
         return True
 
-    async def _refusal(self, view: JobView, action: does.DryRunWorker | does.CreateStore) -> str:
+    async def _refusal(self, view: JobView, pod: render.Manifest) -> str:
         """Why the API server would not take a pod, in its words; empty: it would, or it is there."""
         try:
-            await self._client.create(
-                resources.PODS, view.namespace, render.manifest(view, action, self._site), dry_run=True
-            )
+            await self._client.create(resources.PODS, view.namespace, pod, dry_run=True)
         except errors.AlreadyExists:
-            logger.debug("%s: the pod exists, so its manifest was accepted", action)
+            logger.debug("%s: the pod exists, so its manifest was accepted", pod["metadata"]["name"])
         except errors.NamespaceGoing:
             raise
         except (errors.Invalid, errors.BadRequest, errors.Forbidden) as error:
             return error.message
         return ""
+
+
+def _may_be_about_the_launcher(refused: str, pod: render.Manifest) -> bool:
+    """Whether words of the API server are about the container that we add; those of a limit range name none."""
+    brought = any(each.get("name") == render.BROUGHT for each in pod["spec"].get("initContainers") or ())
+    return brought and (render.BROUGHT in refused or "per Container" in refused)
