@@ -25,7 +25,50 @@ SPEC = """spec:
   workers: {replicas: 1, template: {spec: {containers: [{name: trainer, image: x}]}}}
   trainer: {task: ner, model: {path: m}, data: {train: a, dev: b, test: c}}
 """
+OF_A_CHART = """apiVersion: dtj.dev/v1alpha1
+kind: DistributedTrainingJob
+metadata:
+  name: %s
+  annotations:
+spec:
+  workers:
+    replicas: 1
+    minReplicas:
+    template:
+      metadata:
+        labels:
+      spec:
+        nodeSelector:
+        tolerations:
+        imagePullSecrets:
+        initContainers:
+        containers:
+          - name: trainer
+            image: x
+            args:
+            env:
+            envFrom:
+            resources:
+            volumeMounts:
+        volumes:
+  checkpoint:
+  failurePolicy:
+  trainer:
+    task: ner
+    model: {package: p, path: m}
+    data:
+      train: a
+      dev: b
+      test: c
+      labelMap:
+      labels: [PER, ORG, LOC]
+    earlyStopping:
+    batchSize: 4
+    epochs: 1
+"""
+"""As a chart renders it whose lists are left empty: keys without a value, which both must take."""
 BY_HAND = {
+    "of-a-chart": OF_A_CHART,
     "twice": HEAD + SPEC + "  suspend: false\n  suspend: true\n",
     "tabs": HEAD + SPEC + "  suspend:\ttrue\n",
     "merged": HEAD + "spec:\n  <<: &a {suspend: on}\n" + SPEC.removeprefix("spec:\n"),
@@ -78,6 +121,7 @@ def test_three_hundred_manifests(control_plane: Path, tmp_path: Path) -> None:
     )
     theirs = {each["metadata"]["name"]: each for each in objects(done.stdout)}
     assert 40 < len(theirs) < len(texts) - 40, done.stderr
+    assert "of-a-chart" in theirs, done.stderr
     disputed: dict[str, tuple[Any, ...]] = {}
     for name, text in texts.items():
         job = ours(tmp_path / f"{name}.yaml")
