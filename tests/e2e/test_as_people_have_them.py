@@ -89,9 +89,10 @@ def named(change: Callable[[Object], None]) -> str:
 def test_torchrun_in_the_command_makes_one_world_of_all_pods(people: Jobs) -> None:
     name = named(torchrun)
     job = people.wait(name, "condition=Succeeded", PATIENCE)
-    first = people.pods(name)[0]["metadata"]["name"]
-    said = people.kubectl("logs", first, "-n", people.namespace, "-c", names.TRAINER_CONTAINER)
-    assert "dtj starts the ranks: instead of `torchrun --standalone" in said
+    pods = [pod["metadata"]["name"] for pod in people.pods(name)]
+    said = [people.kubectl("logs", pod, "-n", people.namespace, "-c", names.TRAINER_CONTAINER) for pod in pods]
+    assert all("dtj starts the ranks: instead of `torchrun --standalone" in text for text in said)
+    assert sorted(text.count("done at step 200") for text in said) == [0, 1], "a world has one rank 0, which says this"
     assert counted(job) == 0
 
 

@@ -180,15 +180,18 @@ def test_a_command_that_only_names_one_is_left_alone(line):
     assert unnested(shlex.split(line), 2) == shlex.split(line)
 
 
-def test_two_pods_with_torchrun_in_their_command_are_one_world(start):
+@pytest.mark.parametrize("words", [["torchrun"], ["python", *RUN.split()]], ids=["torchrun", RUN])
+def test_two_pods_with_torchrun_in_their_command_are_one_world(start, words):
     script = pathlib.Path(__file__).parent / "scripts" / "world.py"
-    job = start(2, "torchrun", "--standalone", "--nproc_per_node=1", str(script), "--x")
+    job = start(2, *words, "--standalone", "--nproc_per_node=1", str(script), "--x")
     assert [job.exit_code(worker) for worker in job.workers] == [0, 0]
     assert sorted(line for line in job.output().splitlines() if "is rank" in line) == [
         "[rank 0] is rank 0 of 2 ['--x']",
         "[rank 1] is rank 1 of 2 ['--x']",
     ]
-    assert "dtj starts the ranks: instead of `torchrun --standalone" in job.output()
+    notes = [line for line in job.output().splitlines() if "dtj starts the ranks: instead of `" in line]
+    assert len(notes) == 2
+    assert all(f"{words[-1]} --standalone" in note for note in notes)
 
 
 def test_a_launcher_that_cannot_take_its_command_apart_ends_before_anything_runs(start):
