@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import trainer_models
 from trainer_fixture import config_of, make_model, sentences, write_conll
 from trainer_jobs import train_job
@@ -21,7 +19,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import ModelConfig, TrainerConfig
 from dtj_trainer.data.first_look import first_look
@@ -36,30 +33,6 @@ pytestmark = pytest.mark.unit
 TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
 OTHERS = ["O", "B-DRUG", "I-DRUG", "B-DOSE", "I-DOSE", "B-FORM", "I-FORM"]
 NINE = [*TAGS, "B-MISC", "I-MISC"]
-
-
-@pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs a job of one rank on few sentences; its exit code, what it said, and its report if it made one."""
-    write_conll(tmp_path / "data.conll", sentences(24))
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_ERROR_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DTJ_WORK_DIR", str(tmp_path / "work"))
-
-    def run(path: Path, **changes) -> tuple[int, str, dict]:
-        shutil.rmtree(tmp_path / "work", ignore_errors=True)
-        changes = {"epochs": 1, **changes, "model": {"path": str(path), **changes.get("model", {})}}
-        config = tmp_path / "config.json"
-        config.write_text(json.dumps(config_of(tmp_path, **changes)))
-        try:
-            code = entry.main(["--config", str(config)])
-        finally:
-            if dist.is_initialized():
-                dist.destroy_process_group()
-        report = tmp_path / "work" / "report" / "report.json"
-        return code, capsys.readouterr().err, json.loads(report.read_text()) if report.is_file() else {}
-
-    return run
 
 
 def test_positions_end_where_the_model_has_them(job, tmp_path: Path) -> None:
