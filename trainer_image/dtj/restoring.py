@@ -7,6 +7,7 @@ told, and set aside as `<name>.bad` once another one has been found; the one bef
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Set
@@ -74,7 +75,9 @@ def latest_checkpoint(is_valid: Callable[[Path], bool] | None = None, memory: Me
     link.send({"type": "restored", "step": int(state.get("step", 0))})
     if name is None:
         return None
-    work.restored = {key: float(value) for key, value in state.get("totals", {}).items()}
+    # A checkpoint of an earlier version may carry NaN, and every later sum with it would be NaN.
+    totals = {key: float(value) for key, value in state.get("totals", {}).items()}
+    work.restored = {key: value for key, value in totals.items() if math.isfinite(value)}
     work.done = {}
     work.step = requests.last_step = int(state.get("step", 0))
     stages.restore(state.get("stages"), work.step)

@@ -73,6 +73,7 @@ def test_the_same_step_again_replaces_the_earlier_one(alone):
 def test_a_checkpoint_carries_the_totals_of_the_job(alone, monkeypatch):
     for step in (1, 2, 3):
         dtj.report(step=step, tokens=100, samples=4)
+    dtj.report(step=3, tokens=float("nan"), samples=float("inf"))
     save(3)
     dtj.report(step=4, tokens=100, samples=4)
     assert json.loads((alone / "checkpoints/step-3.i1/dtj.json").read_text())["totals"] == {
@@ -84,6 +85,17 @@ def test_a_checkpoint_carries_the_totals_of_the_job(alone, monkeypatch):
     dtj.latest_checkpoint()
     dtj.report(step=4, tokens=100, samples=4)
     assert work.totals() == {"tokens": 400, "samples": 16}
+
+
+def test_totals_that_are_no_numbers_are_left_behind_with_the_checkpoint_that_has_them(alone, monkeypatch):
+    """Earlier versions wrote them, and JSON as Python reads it has them: every later sum would be none either."""
+    monkeypatch.setattr(work, "done", {"tokens": float("nan"), "samples": 12.0})
+    save(3)
+    assert dtj.latest_checkpoint().name == "step-3.i1"
+    dtj.report(step=4, tokens=100, samples=4)
+    assert work.totals() == {"tokens": 100, "samples": 16}
+    save(4)
+    assert json.loads((alone / "checkpoints/step-4.i1/dtj.json").read_text())["totals"] == work.totals()
 
 
 def test_several_ranks_need_a_process_group(alone, monkeypatch):
