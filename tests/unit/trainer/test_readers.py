@@ -80,6 +80,7 @@ DOCUMENTS = {
     "four columns above two": "-DOCSTART- -X- O O\n\nAda B-PER\nworks O\n\n-DOCSTART- -X- O O\n\nOslo B-LOC\n",
     "bare": "-DOCSTART-\n\nAda B-PER\nworks O\n\n-DOCSTART-\n\nOslo B-LOC\n",
     "no blank lines": "-DOCSTART- O\nAda B-PER\nworks O\n-DOCSTART- O\nOslo B-LOC\n",
+    "bare above TAB": "-DOCSTART-\n\nAda\tB-PER\nworks\tO\n\n-DOCSTART-\n\nOslo\tB-LOC\n",
     "apart by TAB": "-DOCSTART-\t-X-\tO\nAda\tB-PER\nworks\tO\n-DOCSTART-\tO\nOslo\tB-LOC\n",
     "a number behind": "-DOCSTART- (12)\nAda B-PER\nworks O\n-DOCSTART- (13)\nOslo B-LOC\n",
     "document lines": "#begin document (a); part 0\nAda B-PER\nworks O\n#end document\n#begin document b\nOslo B-LOC\n",
@@ -200,6 +201,17 @@ def test_bad_jsonl_is_refused_with_file_and_line(tmp_path, case):
     with pytest.raises(DataError, match=says) as caught:
         read_file(path, config(format="jsonl"))
     assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_a_character_that_is_escaped_as_two_halves_is_one_word(tmp_path):
+    path = tmp_path / "a.jsonl"
+    good = r'{"words": ["Ada", "\ud83d\ude34"], "tags": ["B-PER", "O"]}'
+    path.write_text(f"{good}\n{good}")
+    assert [s.words for s in read_file(path, config(format="jsonl"))] == [("Ada", "\U0001f634")] * 2
+    path.write_text(f"{good}\n{good}\n" + r'{"words": ["\ud83d"], "tags": ["O"]}')
+    with pytest.raises(DataError, match="half of a character") as caught:
+        read_file(path, config(format="jsonl"))
+    assert str(caught.value).startswith(f"{path}:3: ")
 
 
 def test_missing_file(tmp_path):
