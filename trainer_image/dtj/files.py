@@ -14,6 +14,8 @@ from typing import Any
 
 FIRST = ".first"
 """Behind the name of the folder that says what a file of that name holds, on volumes without hard links."""
+GONE = ".gone-"
+"""Before the name of a folder that is being removed."""
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.ENOSYS}
 """What file systems without hard links say: SMB, FAT, most of FUSE."""
 
@@ -106,6 +108,65 @@ def sync_folder(path: Path) -> None:
             raise
     finally:
         os.close(fd)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have all files below a folder, and their names in it, on the disk."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            fd = os.open(Path(path, name), os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(Path(path))
+
+
+def move_aside(path: Path) -> Path:
+    """Take a folder's name away; where it is now."""
+    gone = path.with_name(f"{GONE}{path.name}.{secrets.token_hex(4)}")
+    path.rename(gone)
+    return gone
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that at no moment half of one is there under its name."""
+    shutil.rmtree(move_aside(path), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, of another name; after the block it is on the disk by this name, instead of the earlier one.
+
+    A rename replaces no folder in which something is. So between two of them the earlier one has the name `.<name>.old`
+    alone. Who is killed there leaves it so, and the next call gives it its name back.
+
+    Raises:
+        OSError: the volume failed.
+    """
+    draft, earlier = (path.with_name(f".{path.name}.{ending}") for ending in ("tmp", "old"))
+    make_folder(path.parent)
+    if exists(earlier) and not exists(path):
+        earlier.rename(path)
+    _remove_left(path, draft, earlier)
+    draft.mkdir()
+    yield draft
+    sync_tree(draft)
+    if exists(path):
+        path.rename(earlier)
+    draft.rename(path)
+    _remove_left(path, earlier)
+
+
+def _remove_left(path: Path, *others: Path) -> None:
+    """Remove folders that have been replaced by one at `path`, or never came to it, once that is sure."""
+    sync_folder(path.parent)
+    for other in others:
+        if exists(other):
+            move_aside(other)
+    for entry in path.parent.iterdir():
+        if any(entry.name.startswith(f"{GONE}{other.name}.") for other in others):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 from dtj import manifest
 from dtj.entry import STATE_FILE
-from dtj.files import exists, make_folder, sync_folder, write_durably
+from dtj.files import GONE, exists, make_folder, move_aside, remove_folder, sync_folder, sync_tree, write_durably
 from dtj.group import Group, agree, from_all, from_rank_0
 from dtj.lineage import Lineage
 from dtj.places import job_lineage, number, work_dir
@@ -116,7 +115,7 @@ def _sync_and_sum(draft: Path, files: list[str]) -> manifest.Sums:
     """Sum what this rank is to sum while the disk takes in what this machine has written."""
     with ThreadPoolExecutor(1) as beside:
         # Each machine holds what its own ranks wrote in a cache of its own.
-        synced = beside.submit(_sync_tree, draft) if number("LOCAL_RANK", 0) == 0 else None
+        synced = beside.submit(sync_tree, draft) if number("LOCAL_RANK", 0) == 0 else None
         sums = manifest.sums_of(draft, files)
         if synced is not None:
             synced.result()
@@ -154,7 +153,7 @@ def _publish(lineage: Lineage, draft: Path, state: dict[str, Any], sums: manifes
     set_aside(lineage)
     final = lineage.path(int(state["step"]))
     # The same step again, after a restart that went back behind it: the old one goes once the new one is there.
-    earlier = _set_aside(final) if exists(final) else None
+    earlier = move_aside(final) if exists(final) else None
     draft.rename(final)
     passed_over.discard(final)
     sync_folder(final.parent)
@@ -172,37 +171,14 @@ def _prune(lineage: Lineage) -> None:
     keep, every = number(Env.SAVE_KEEP, KEEP), number(Env.SAVE_KEEP_EVERY, 0)
     for old in lineage.prune(keep, every, lambda path: path not in passed_over):
         try:
-            _remove(old)
+            remove_folder(old)
         except OSError as error:
             # It costs room, and that is all.
             print(f"dtj: an old checkpoint cannot be removed: {error}", file=sys.stderr, flush=True)
 
 
-def _remove(path: Path) -> None:
-    """Remove a checkpoint so that at no moment half of one is there under its name."""
-    shutil.rmtree(_set_aside(path), ignore_errors=True)
-
-
-def _set_aside(path: Path) -> Path:
-    """Take a checkpoint's name away; where it is now."""
-    gone = path.with_name(f".gone-{path.name}.{secrets.token_hex(4)}")
-    path.rename(gone)
-    return gone
-
-
 def _remove_drafts(folder: Path) -> None:
     """Remove what a killed rank left half written, before it fills the disk. One save runs at a time."""
     for entry in folder.iterdir():
-        if entry.name.startswith((".draft-", ".gone-")):
+        if entry.name.startswith((".draft-", GONE)):
             shutil.rmtree(entry, ignore_errors=True)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path, _, names in os.walk(folder):
-        for name in names:
-            fd = os.open(Path(path, name), os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_folder(Path(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import AutoModelForTokenClassification
 
+from dtj.files import replaced_folder
 from dtj_trainer.parallel.world import World
 
 
@@ -25,10 +24,7 @@ def export_model(model: nn.Module, model_config: Any, tokenizer: Any, target: Pa
         # A fresh model takes the weights: the trained one may be sharded, and its class then is not the library's.
         plain = AutoModelForTokenClassification.from_config(model_config)
         plain.load_state_dict(whole)
-        making = target.with_name(f".{target.name}.tmp")
-        shutil.rmtree(making, ignore_errors=True)
-        plain.save_pretrained(making)
-        tokenizer.save_pretrained(making)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(making, target)
+        with replaced_folder(target) as making:
+            plain.save_pretrained(making)
+            tokenizer.save_pretrained(making)
     return target

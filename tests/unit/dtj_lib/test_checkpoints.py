@@ -203,7 +203,7 @@ def test_an_old_one_that_cannot_be_removed_costs_room_alone(alone, monkeypatch, 
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("dtj.publishing._remove", refuse)
+    monkeypatch.setattr("dtj.publishing.remove_folder", refuse)
     save(2)
     save(3)
     assert dtj.latest_checkpoint().name == "step-3.i1"
