@@ -230,7 +230,13 @@ class EarlyStoppingConfig(ApiModel):
     patience: int = Field(
         default=0, ge=0, le=1000, description="Evaluations without improvement after which training stops; 0: never."
     )
-    min_delta: float = Field(default=0.0, ge=0, lt=1, description="Improvement of F1 (0..1) that counts as one.")
+    min_delta: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Improvement of F1 (0..1) over the best so far that counts as one. Smaller ones do not add up: each "
+        "raises the best, and counts as an evaluation without improvement.",
+    )
 
 
 class TrainerConfig(ApiModel):
