@@ -24,6 +24,12 @@ def of_distributed_checkpoint(error: BaseException) -> bool:
     return type(error).__name__ == "CheckpointException"
 
 
+def failures_of(error: BaseException) -> list[BaseException]:
+    """What its ranks raised, of torch's CheckpointException."""
+    failures = getattr(error, "failures", {})
+    return [one for one, _ in failures.values() if isinstance(one, BaseException)]
+
+
 def volume_error(error: BaseException, folder: Path) -> OSError | None:
     """The failure of the volume behind an error of a save; None: it is of another kind.
 
@@ -34,8 +40,7 @@ def volume_error(error: BaseException, folder: Path) -> OSError | None:
     if isinstance(error, OSError):
         return error
     if of_distributed_checkpoint(error):
-        ranks = [failure[0] for failure in getattr(error, "failures", {}).values()]
-        found = [volume_error(one, folder) for one in ranks if isinstance(one, BaseException)]
+        found = [volume_error(one, folder) for one in failures_of(error)]
         # One rank with a bug makes it one.
         return found[0] if found and None not in found else None
     if not any(writer in str(error) for writer in _WRITERS):

@@ -37,6 +37,7 @@ from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import wrap
 from dtj_trainer.strategies.synchronous import Synchronous
 from dtj_trainer.tasks.features import Batch
+from dtj_trainer.tasks.fingerprint import of_model, of_tokenizer
 from dtj_trainer.tasks.model import head_of
 from dtj_trainer.tasks.ner import Ner
 from dtj_trainer.untrainable import preparing
@@ -53,11 +54,19 @@ class Session:
         self.sampler = ElasticSampler([len(f.pieces) for f in self.train], config.batch_size, config.seed)
         self.total_steps = self.sampler.steps_per_epoch * config.epochs
         self.model_config = model.config
+        self._model = of_model(model, drawn=config.model.from_config)
         head = head_of(model)
         # Sharding replaces the parameters, so the optimizer comes after it; dropout is replaced in the bare model.
-        self.draws = adapt(model, config.seed, world.device)
-        self.parallel = wrap(model, world, config)
-        self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, head)
+        with preparing(f"model.path {config.model.path!r}: the model cannot take dropout by sample"):
+            self.draws = adapt(model, config.seed, world.device)
+        shape = config.parallel
+        with preparing(
+            f"parallel: dataReplicate {shape.data_replicate} x dataShard {shape.data_shard} x tensor {shape.tensor}: "
+            f"a world of {world.size} cannot share the model in {config.model.path} so"
+        ):
+            self.parallel = wrap(model, world, config)
+        with preparing(f"optimizer.name {config.optimizer.name!r}: not for the model in {config.model.path}"):
+            self.optimizer = build_optimizer(self.parallel.plain, config.optimizer, head)
         self.strategy = Synchronous(self.parallel, self.optimizer, config.optimizer, self.total_steps, world)
         self.best: Weights | None = None
         self._copies = Copies()
@@ -186,6 +195,10 @@ class Session:
             "maxLength": config.data.max_length,
             "batchSize": config.batch_size,
             "seed": config.seed,
+            "model": self._model,
+            "model.freezeEmbeddings": config.model.freeze_embeddings,
+            "tokenizer": of_tokenizer(self.task.tokenizer),
+            "optimizer.name": config.optimizer.name,
         }
 
     def _restore(self) -> None:
@@ -193,11 +206,15 @@ class Session:
             directory = dtj.latest_checkpoint(memory=self._memory)
             if directory is None:
                 return
-            self.state, norm = TrainState.read(directory, self._identity())
+            self.state, norm = TrainState.read(directory, self.state.identity)
             best = self.state.early.best_step >= 0
-            if self._memory.has(directory):
-                self.best = load_part(directory, self.parallel, self.optimizer, best, self.world)
-            else:
-                self.best = load_tensors(directory, self.parallel, self.optimizer, best)
-                self.saved = (self.state.step, self.state.evaluated_step)
+            with preparing(
+                f"{directory}: does not fit model.path {self.config.model.path!r} and optimizer.name "
+                f"{self.config.optimizer.name!r}; set back what was changed or use another checkpoint path"
+            ):
+                if self._memory.has(directory):
+                    self.best = load_part(directory, self.parallel, self.optimizer, best, self.world)
+                else:
+                    self.best = load_tensors(directory, self.parallel, self.optimizer, best)
+                    self.saved = (self.state.step, self.state.evaluated_step)
             verify_resume(directory, self.parallel, norm)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dtj.torch_errors import failures_of, of_distributed_checkpoint
 from dtj_api.base import ManifestError
 from dtj_trainer.launch.ranks.errors import is_user_error
 
@@ -63,10 +64,22 @@ def preparing(what: str, folder: Path | None = None) -> Iterator[None]:
             _expect_readable(folder)
         raise UntrainableError(f"{what}: {type(error).__name__}: {error}") from error
     except BaseException as error:
+        if of_distributed_checkpoint(error):
+            first, of_world = _of_ranks(error)
+            if of_world:
+                raise first from error
+            raise UntrainableError(f"{what}: {type(first).__name__}: {first}") from error
         # What the Rust of tokenizers and safetensors raises where it gives up; no class of Python's own.
         if type(error).__name__ != "PanicException":
             raise
         raise UntrainableError(f"{what}: {error}") from error
+
+
+def _of_ranks(error: BaseException) -> tuple[BaseException, bool]:
+    """Of what ranks raised in a distributed checkpoint, what tells most, and whether that is the world's."""
+    failures = failures_of(error)
+    worlds = [one for one in failures if of_the_world(one)]
+    return (worlds or failures or [error])[0], bool(worlds)
 
 
 def _expect_readable(folder: Path) -> None:

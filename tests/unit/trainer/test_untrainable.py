@@ -20,6 +20,14 @@ class PanicException(BaseException):
     """Named as that of pyo3."""
 
 
+class CheckpointException(BaseException):
+    """Named as that of torch."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.failures = {rank: (error, None) for rank, error in enumerate(errors)}
+        super().__init__("ranks", self.failures)
+
+
 def because(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
@@ -82,6 +90,16 @@ def test_the_worlds_passes_as_it_is(case: str) -> None:
     with pytest.raises(type(error)) as caught, preparing("model.path '/m'"):
         raise error
     assert caught.value is error
+
+
+def test_what_ranks_raise_of_a_distributed_checkpoint_is_judged_by_itself() -> None:
+    missing, volume = RuntimeError("Missing key in checkpoint"), OSError(errno.EIO, "Input/output error")
+    with pytest.raises(UntrainableError, match=r"^/m: RuntimeError: Missing key in checkpoint$"), preparing("/m"):
+        raise CheckpointException(missing, missing)
+    with pytest.raises(OSError, match="Input/output error"), preparing("/m"):
+        raise CheckpointException(missing, volume)
+    with pytest.raises(UntrainableError, match=r"^/m: CheckpointException: "), preparing("/m"):
+        raise CheckpointException()
 
 
 @pytest.mark.parametrize("error", [OSError("can't load"), FileNotFoundError("no file"), UntrainableError("no files")])

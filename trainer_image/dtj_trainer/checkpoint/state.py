@@ -94,8 +94,10 @@ class TrainState:
             raise ResumeError(
                 f"{directory / FILE}: its format is not {FORMAT}; resume it with the version that wrote it"
             )
+        made_with = body["identity"]
         for name, now in identity.items():
-            then = body["identity"].get(name)
+            # What an earlier version did not write down may be the same.
+            then = made_with.get(name, now)
             if then != now:
                 raise ResumeError(
                     f"{directory} was made with {name} = {then!r}, the job has {now!r}; set it back or use another "
@@ -103,5 +105,6 @@ class TrainState:
                 )
         norm = float(body.pop("parameterNorm"))
         body.pop("ranks", None)
+        body["identity"] = identity
         body["early"], body["curve"] = EarlyStop(**body["early"]), Curve(**body["curve"])
         return cls(**body), norm
