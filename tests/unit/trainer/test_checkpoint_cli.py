@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
 
 from dtj.lineage import Lineage
+from dtj_trainer.checkpoint.tensors import MODEL, load_alone
 from dtj_trainer.cli import main
 
 pytestmark = pytest.mark.unit
@@ -131,3 +133,46 @@ def test_a_folder_that_takes_no_file_is_told_without_a_traceback(job: Path, caps
     said = capsys.readouterr().err
     assert "nowhere" in said
     assert "Traceback" not in said
+
+
+def hide(patch: pytest.MonkeyPatch, fails: str, code: int) -> None:
+    """Let a volume fail for the paths that end so. It says no to the questions of Python 3.14."""
+    real = os.stat
+
+    def stat(path, *more, **options):
+        if str(path).endswith(fails):
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *more, **options)
+
+    patch.setattr(os, "stat", stat)
+    for name, asks in {"exists": os.path.exists, "is_dir": os.path.isdir, "is_file": os.path.isfile}.items():
+        patch.setattr(Path, name, lambda self, asks=asks: asks(self))
+
+
+LOOKS = {
+    "the folder of checkpoints": (["list", "{job}"], "checkpoints"),
+    "a file, for its size": (["list", "{job}"], "step-5.i1/trainer.json"),
+    "a checkpoint": (["verify", "{job}/checkpoints/step-5.i1"], "step-5.i1"),
+    "its manifest": (["verify", "{job}/checkpoints/step-5.i1"], "step-5.i1/dtj-manifest.json"),
+}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("case", LOOKS)
+def test_what_a_volume_does_not_show_is_not_taken_for_missing(
+    job: Path, capsys, monkeypatch: pytest.MonkeyPatch, case: str, code: int
+) -> None:
+    arguments, fails = LOOKS[case]
+    with monkeypatch.context() as patch:
+        hide(patch, fails, code)
+        assert main(["checkpoint", *(each.format(job=job) for each in arguments)]) == 1
+    said = capsys.readouterr().err
+    assert f"{fails}: {os.strerror(code)}" in said
+    assert "Traceback" not in said
+
+
+def test_tensors_that_a_volume_does_not_show_are_not_taken_for_none(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        hide(patch, "tensors/.metadata", errno.ESTALE)
+        with pytest.raises(OSError, match="Stale file handle"):
+            load_alone(job / "checkpoints" / "step-5.i1", MODEL)

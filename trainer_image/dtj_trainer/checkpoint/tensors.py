@@ -27,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.tensor import DTensor
 
+from dtj.files import exists
 from dtj_trainer.parallel.norm import global_norm
 from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import Parallel
@@ -192,9 +193,12 @@ def load_alone(directory: Path, which: str) -> Weights:
     Args:
         directory: of the checkpoint.
         which: MODEL or BEST.
+
+    Raises:
+        OSError: the volume failed.
     """
     folder = directory / TENSORS
-    if not (folder / ".metadata").exists():
+    if not exists(folder / ".metadata"):
         return {}
     stored = FileSystemReader(folder).read_metadata().state_dict_metadata
     weights = {

@@ -5,6 +5,7 @@ Nothing here writes to the job's folder, so that it can be used beside a job tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import sys
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from dtj import manifest
 from dtj.entry import BAD, STATE_FILE, Checkpoint, read_state
+from dtj.files import exists
 from dtj.lineage import Lineage
 from dtj_api.base import ManifestError
 
@@ -41,6 +43,7 @@ def show(path: Path, as_json: bool) -> int:
 
     Raises:
         ManifestError: there is no such folder.
+        OSError: the volume failed.
     """
     rows = rows_of(_root(path))
     if as_json:
@@ -68,8 +71,16 @@ def _row(folder: Path, one: Checkpoint, ending: str, line: set[Checkpoint]) -> R
     state = read_state(path)
     word = "bad" if ending else "torn" if state is None else "current" if one in line else "off the line"
     at = (state or {}).get("time")
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Row(path.name, one.step, one.incarnation, at if isinstance(at, float) else None, size, word)
+    return Row(path.name, one.step, one.incarnation, at if isinstance(at, float) else None, _size(path), word)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a checkpoint, as far as it is there: that of a running job may go meanwhile."""
+    size = 0
+    with contextlib.suppress(FileNotFoundError):
+        for name in [*manifest.files_in(path), manifest.FILE]:
+            size += (path / name).stat().st_size
+    return size
 
 
 def verify(path: Path, as_json: bool) -> int:
@@ -77,6 +88,7 @@ def verify(path: Path, as_json: bool) -> int:
 
     Raises:
         ManifestError: there is no such checkpoint.
+        OSError: the volume failed.
     """
     paths = [path] if Checkpoint.parse(path.name) else _all_in(_root(path))
     paths_by_name = {one.name: one for one in paths}
@@ -105,12 +117,12 @@ def _as_far(path: Path) -> str:
 
 def _wrong_with(path: Path) -> list[str] | None:
     """What is wrong with a checkpoint; None: nobody can tell."""
-    if not path.is_dir():
+    if not exists(path):
         raise ManifestError(f"{path}: found no such checkpoint; `dtj checkpoint list` shows those that are there")
     state = read_state(path)
     if state is None:
         return [f"{STATE_FILE} is missing or cannot be read"]
-    if not (path / manifest.FILE).exists():
+    if not exists(path / manifest.FILE):
         return [f"{manifest.FILE} is missing"] if state.get("manifest") else None
     try:
         return manifest.problems(path)
@@ -128,7 +140,7 @@ def export(path: Path, target: Path, best: bool) -> int:
 
     Raises:
         ManifestError: it is damaged, or has no such weights.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or the volume failed.
     """
     if wrong := _wrong_with(path):
         raise ManifestError(f"{path}: it is damaged ({'; '.join(wrong)}); choose another one")
@@ -156,7 +168,7 @@ def export(path: Path, target: Path, best: bool) -> int:
 def _root(path: Path) -> Path:
     """The job's folder, by itself or by its folder of checkpoints."""
     root = path.parent if path.name == "checkpoints" else path
-    if not (root / "checkpoints").is_dir():
+    if not exists(root / "checkpoints"):
         raise ManifestError(
             f"{path}: found no folder `checkpoints`; give a job's folder on its volume, <job>-<8 letters of its uid>, "
             "or the --out of `dtj run`"
