@@ -45,6 +45,19 @@ def children(pid: int | None = None) -> set[int]:
     return found
 
 
+def members(group: int) -> set[int]:
+    """The pids of a process group, ended ones too until they are reaped."""
+    found: set[int] = set()
+    for process in Path("/proc").iterdir():
+        # It may end meanwhile, and not all in there are processes.
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(process.name)
+            # Behind the name, in which there may be anything: state, parent, group.
+            if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                found.add(pid)
+    return found
+
+
 def name_of(pid: int) -> str:
     """What a process is called, with its pid."""
     try:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from dtj_api.names import PRELOAD_ENV
-from dtj_trainer.launch.ranks.process import adopt_orphans, children, die_with_parent, name_of
+from dtj_trainer.launch.ranks.process import adopt_orphans, children, die_with_parent, members, name_of
 
 MAX_MESSAGE = 128 * 1024
 FAMILY_PATIENCE = 5.0
@@ -110,6 +110,15 @@ def _uses_cuda() -> bool:
     if pid == 0:
         os._exit(int(torch.cuda._is_in_bad_fork()))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def _is_there(group: int) -> bool:
+    """Whether a process group has a member, ended ones too until they are reaped."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @dataclass
@@ -228,13 +237,10 @@ class _Zygote:
         """Tell of ranks that have ended once all that they started has, and say what does not end."""
         strays = self._end_strays()
         for each in list(self._ended):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(each.group, 0)
-                strays = {*strays, each.group}
-            if strays and time.monotonic() < each.deadline:
-                continue
-            if strays:
-                left = ", ".join(map(name_of, sorted(strays)))
+            if strays or _is_there(each.group):
+                if time.monotonic() < each.deadline:
+                    continue
+                left = ", ".join(map(name_of, sorted(strays | members(each.group))))
                 print(f"dtj: what a rank started does not end: {left}", file=sys.stderr, flush=True)
             self._ended.remove(each)
             self._tell(each.message)
