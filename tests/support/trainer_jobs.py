@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
-from collections.abc import Callable
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +23,7 @@ from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer import loop, training
 from dtj_trainer.evaluate import predict_split
+from dtj_trainer.parallel import world
 from dtj_trainer.parallel.norm import global_norm, scale_
 from dtj_trainer.session import Session
 from dtj_trainer.tasks import ner
@@ -96,11 +100,26 @@ def train_job(
     }
 
 
-def _put(module: Any, **functions: Callable[..., Any]) -> None:
-    """Replace functions of a module; a rank is a process of its own, so nothing is put back."""
-    for name, function in functions.items():
+def join_late(late: int, folder: Path, start_timeout: float) -> int:
+    """Join the others where rank `late` comes later than a step's collectives may take; the number of ranks."""
+    _put(world, START_TIMEOUT=datetime.timedelta(seconds=start_timeout))
+    rank, waits = int(os.environ["RANK"]), folder / "waits"
+    if rank == late:
+        while not waits.exists():
+            time.sleep(0.01)
+        until = time.monotonic() + 1.5 * start_timeout
+        while time.monotonic() < until:
+            time.sleep(0.01)
+    else:
+        waits.touch()
+    return world.join(1).size
+
+
+def _put(module: Any, **values: Any) -> None:
+    """Replace what is in a module; a rank is a process of its own, so nothing is put back."""
+    for name, value in values.items():
         assert hasattr(module, name)
-        setattr(module, name, function)
+        setattr(module, name, value)
 
 
 def _watch_batches(session: Session, batches: list[list[int]], poison: dict[int, float], crash_at: int) -> None:

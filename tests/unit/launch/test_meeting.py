@@ -2,12 +2,11 @@
 
 import random
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
 
 import pytest
+from held_meetings import Held
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_thread import KEY, StoreThread
@@ -18,11 +17,8 @@ from dtj_api.wire import Meet, address
 from dtj_trainer.launch.incarnation.attendance import meeting_of
 from dtj_trainer.launch.meeting import meeting
 from dtj_trainer.launch.meeting.meeting import Meeting
-from dtj_trainer.launch.meeting.round import Member, Terms
 from dtj_trainer.launch.settings import Settings
 from dtj_trainer.launch.store.link import StoreLink, StoreLostError
-
-_counter = iter(range(1_000_000))
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +32,6 @@ def _shut_down():
     yield
     for each in Held.meetings:
         each.shutdown()
-
-
-class Held:
-    """Meetings of one incarnation, each for a thread of its own."""
-
-    meetings: ClassVar[list[Meeting]] = []
-
-    def __init__(self, store, fewest, most, **terms):
-        defaults = {"join_timeout": 20.0, "last_call": 0.3, "heartbeat": 0.1, "heartbeat_misses": 5}
-        self.incarnation = next(_counter)
-        self.terms = Terms(f"run-{self.incarnation}", fewest, most, **(defaults | terms))
-        self.store = store
-        self.stopped = threading.Event()
-
-    def link(self):
-        return self.store.link(self.incarnation)
-
-    def pause(self, seconds):
-        if self.stopped.wait(seconds):
-            raise InterruptedError
-
-    def meeting(self, index, ranks=1, uid="u"):
-        name = f"job-worker-{index:04d}"
-        me = Member(name, f"{name}/{uid}", "127.0.0.1", 0, ranks, False)
-        self.meetings.append(Meeting(self.terms, self.link, me, self.pause))
-        return self.meetings[-1]
-
-    def join(self, *meetings, after=None):
-        """Have them all join, each in a thread; their rounds."""
-
-        def join_one(meeting, delay):
-            time.sleep(delay)
-            meeting.next_rendezvous()
-            return meeting.round
-
-        with ThreadPoolExecutor(len(meetings)) as pool:
-            return list(pool.map(join_one, meetings, after or [0.0] * len(meetings)))
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.randoms(use_true_random=False))

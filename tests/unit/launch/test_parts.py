@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 
+from dtj_api.names import PRELOAD_ENV
 from dtj_api.wire import Failure
 from dtj_trainer.launch.main import provide_what_is_missing
 from dtj_trainer.launch.meeting.backoff import Backoff
@@ -63,6 +65,22 @@ def test_what_a_preloaded_module_prints_is_printed_once(tmp_path):
     assert "dtj: threads starts a thread when it is imported" in ran.stderr
     assert "dtj: nowhere could not be imported ahead: ModuleNotFoundError" in ran.stderr
     assert "talks" not in ran.stderr
+
+
+@pytest.mark.parametrize("initialises", [True, False])
+def test_a_preloaded_module_that_uses_cuda_is_told_of(tmp_path, monkeypatch, capfd, initialises):
+    """torch says that a fork could not use CUDA any more in that fork alone."""
+    parent = os.getpid()
+    cuda = SimpleNamespace(_is_in_bad_fork=lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(zygote, "failed_imports", [])
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "looks_for_gpus.py").write_text(f"import torch\nif {initialises}: torch.cuda.init()")
+    cuda.init = lambda: setattr(cuda, "_is_in_bad_fork", lambda: os.getpid() != parent)
+    monkeypatch.delitem(sys.modules, "looks_for_gpus", raising=False)
+    zygote._import_all(["looks_for_gpus"])
+    said = f"dtj: a module of {PRELOAD_ENV} uses CUDA when it is imported, and no rank can then; take it out\n"
+    assert capfd.readouterr().err == said * initialises
 
 
 def test_what_failed_first_is_told_first(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def test_a_forked_rank_sees_an_interpreter_started_for_it(start):
         assert env["TORCHELASTIC_USE_AGENT_STORE"] == "False"
         assert env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
         assert (env["DTJ_INCARNATION"], env["DTJ_ROUND"], env["TORCHELASTIC_RESTART_COUNT"]) == ("1", "1", "0")
+        assert env["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1", "a look for GPUs would initialise CUDA, for good in a fork"
         assert one["session"] == one["pid"]
         assert one["connects"] == "dtj_trainer.launch.ranks.first_connect", "it looks often for rank 0's store"
     assert len({one["env"]["MASTER_PORT"] for one in ranks}) == 1

@@ -5,6 +5,8 @@ import time
 import types
 
 import pytest
+from held_meetings import Held
+from store_thread import StoreThread
 
 from dtj_trainer.launch.volume import shared as volume
 from dtj_trainer.launch.volume.shared import VolumeCheck
@@ -59,3 +61,34 @@ def test_a_look_that_the_end_of_patience_cuts_off_is_no_volume_that_hangs(tmp_pa
     monkeypatch.setattr(volume, "_text", slow)
     link = types.SimpleNamespace(get=lambda _: "1/1\nnonce", exists=lambda _: False)
     assert "does not see 1/1" in VolumeCheck(tmp_path, 0, patience)._look(link, "round/1/volume", 1, pause)
+
+
+class KilledError(BaseException):
+    """The launcher ends here: it neither looks nor beats any more."""
+
+
+@pytest.mark.parametrize("wrote", [False, True], ids=["before it wrote its file", "while it looks"])
+def test_a_peer_that_dies_in_the_check_is_left_behind_and_makes_no_volume_a_different_one(tmp_path, wrote):
+    with StoreThread() as store:
+        held = Held(store, 1, 2, last_call=0.2)
+        alive, dies = held.meeting(0), held.meeting(1)
+        rounds = held.join(alive, dies)
+
+        def killed(seconds):
+            if dies.link.exists("round/1/volume/1"):
+                raise KilledError
+            time.sleep(seconds)
+
+        if wrote:
+            with pytest.raises(KilledError):
+                VolumeCheck(tmp_path, 1).run(dies.link, held.incarnation, rounds[1], killed, dies.superseded)
+        # Long before that, its neighbour has opened the next round.
+        limit = threading.Timer(120.0, held.stopped.set)
+        limit.start()
+        check = VolumeCheck(tmp_path, 0, patience=0.5)
+        assert not check.run(alive.link, held.incarnation, rounds[0], held.pause, alive.superseded)
+        limit.cancel()
+        (round,) = held.join(alive)
+        assert (round.number, len(round.members)) == (2, 1)
+        for meeting in (alive, dies):
+            meeting.shutdown()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from trainer_fixture import config_of
-from trainer_jobs import norm_over_meshes, train_job
+from trainer_jobs import join_late, norm_over_meshes, train_job
 from trainer_ranks import run_ranks, work_env
 
 from dtj_api.base import read
@@ -136,3 +136,8 @@ def test_each_layer_is_a_shard_of_its_own(results: dict) -> None:
 
 def test_tokenised_once(results: dict) -> None:
     assert {result["tokenised"] for ranks in results.values() for result in ranks} == {3}
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_rank_that_reads_for_longer_than_a_step_may_take_is_waited_for(tmp_path: Path, late: int) -> None:
+    assert run_ranks(2, join_late, late, tmp_path, 8.0, env={}) == [2, 2]
