@@ -17,6 +17,7 @@ class FakeLauncher:
     """Both ports of a launcher, on one."""
 
     def __init__(self) -> None:
+        self.port = 0
         self.report = REPORT
         self.body: bytes | None = None
         self.status = 200
@@ -32,7 +33,8 @@ class FakeLauncher:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, 0).start()
-        return int(self._runner.addresses[0][1])
+        self.port = int(self._runner.addresses[0][1])
+        return self.port
 
     async def was_asked(self, times: int) -> None:
         async with asyncio.timeout(60), self.news:
@@ -58,7 +60,7 @@ class FakeLauncher:
 @pytest.fixture
 async def launcher():
     launcher = FakeLauncher()
-    launcher.port = await launcher.start()
+    await launcher.start()
     yield launcher
     await launcher.close()
 
@@ -84,6 +86,6 @@ REDIRECTS = (301, 302, 303, 307, 308)
 async def victim():
     """What a pod would have the operator ask, from the operator's place in the network."""
     victim = FakeLauncher()
-    victim.port = await victim.start()
+    await victim.start()
     yield victim
     await victim.close()

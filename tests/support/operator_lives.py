@@ -266,6 +266,7 @@ class Cluster:
 
     def __init__(self, workers: int = 2, operator: Installation | None = None) -> None:
         self.story = Story(workers)
+        self._operator = operator
         self.life = Life(self.story, _immortal, operator)
 
     async def look(self) -> None:
@@ -283,7 +284,7 @@ class Cluster:
     async def restart(self) -> None:
         """Another process takes over."""
         await self.life.end()
-        self.life = Life(self.story, _immortal)
+        self.life = Life(self.story, _immortal, self._operator)
 
     async def end(self) -> None:
         """Nobody looks any more."""

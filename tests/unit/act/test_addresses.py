@@ -29,7 +29,7 @@ async def launcher() -> AsyncIterator[FakeLauncher]:
     except OSError as error:
         pytest.fail(f"this needs {HERE} (`sysctl net.ipv6.conf.lo.disable_ipv6=0`): {error}")
     launcher = FakeLauncher()
-    launcher.port = await launcher.start(HERE)
+    await launcher.start(HERE)
     yield launcher
     await launcher.close()
 

@@ -123,8 +123,8 @@ REQUIRED = {
 }
 FULL = replace(
     REPORT,
-    progress=Progress(**{each.name: 1 for each in fields(Progress)} | {"phase": ""}),
-    clock=Clock(**{each.name: 1 for each in fields(Clock)}),
+    progress=Progress(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1),
+    clock=Clock(*[1] * 8),
     volume=VolumeTry(1, 1, 1, "", 1),
     lost_saves=LostSaves(1, 1, 1, 1, ""),
     failures=(replace(FAILURE, step=1),),
@@ -143,7 +143,7 @@ def told(path: str, number: float) -> bytes:
     return json.dumps(whole).encode()
 
 
-def found(report: Report, path: str):
+def found(report, path):
     for each in path.split("."):
         report = report[int(each)] if each.isdigit() else getattr(report, each)
     return report

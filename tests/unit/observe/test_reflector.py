@@ -119,7 +119,7 @@ class Stream:
         return self.now
 
 
-async def pauses_after(stream: Stream, monkeypatch: pytest.MonkeyPatch, turns: int = 8) -> list[float]:
+async def pauses_after(stream, monkeypatch, turns=8):
     """How long each of its first ends makes the reflector blind."""
     kube = FakeKube()
     kube.put(PODS, pod("p"))
