@@ -234,8 +234,8 @@ class EarlyStoppingConfig(ApiModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="Improvement of F1 (0..1) over the best so far that counts as one. Smaller ones do not add up: each "
-        "raises the best, and counts as an evaluation without improvement.",
+        description="Improvement of F1 (0..1) over the best so far that counts as one. Smaller ones do not add up: "
+        "each raises the best, and counts as an evaluation without improvement.",
     )
 
 

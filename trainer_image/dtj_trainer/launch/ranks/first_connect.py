@@ -32,11 +32,10 @@ def look_often(world_size: int) -> None:
         return
 
     def connect_when_open(*args: Any, **kwargs: Any) -> Any:
-        host, port, timeout = kwargs.get("host_name"), kwargs.get("port"), kwargs.get("timeout")
-        # Another version of torch may ask in another way: then as it does.
-        known = isinstance(host, str) and isinstance(port, int) and isinstance(timeout, timedelta)
-        if known and kwargs.get("is_master") is False:
-            wait_until_open(host, port, timeout.total_seconds())
+        match kwargs:
+            # Another version of torch may ask in another way: then as it does.
+            case {"host_name": str(host), "port": int(port), "timeout": timedelta() as timeout, "is_master": False}:
+                wait_until_open(host, port, timeout.total_seconds())
         return connect(*args, **kwargs)
 
     rendezvous.TCPStore = connect_when_open
