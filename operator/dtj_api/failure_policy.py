@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from .base import ApiModel, Rule, rules, with_rules
-from .names import Cause, code_of_signal
+from .names import EXCUSED_CAUSES, Cause, code_of_signal
 from .scalars import DURATION_LENGTH, DURATION_PATTERN, Duration, at_least
 
 BACKOFF_ORDER = "initial is above max; lower initial or raise max"
@@ -161,3 +161,13 @@ class FailurePolicy(ApiModel):
     hang: Hang = Hang()
     node_loss: NodeLoss = NodeLoss()
     crash_loop: CrashLoop = CrashLoop()
+
+    def answer(self, cause: Cause, exit_code: int | None, message: str) -> tuple[Action, int | None]:
+        """What follows a failure, and the number of the rule that says so; None: no rule does.
+
+        Args: as of `FailureRule.matches`.
+        """
+        for number, rule in enumerate(self.rules):
+            if rule.matches(cause, exit_code, message):
+                return rule.action, number
+        return (Action.RESTART_EXCUSED if cause in EXCUSED_CAUSES else Action.RESTART), None

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from dtj_api.names import Reason
 from dtj_api.status import JobStatus
 
 from .actions import Action, Event
-
-
-class Verdict(NamedTuple):
-    """Why a job fails."""
-
-    reason: Reason
-    message: str
 
 
 @dataclass(frozen=True)

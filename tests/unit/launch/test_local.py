@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dtj_api.failure_policy import FailurePolicy
+from dtj_api.spec import JobSpec
 from dtj_trainer.cli.failures import Failures
 from dtj_trainer.launch.local.job import LocalJob
 from dtj_trainer.launch.local.run import Interrupts, run, stop
@@ -30,6 +30,13 @@ def local(tmp_path, nursery):
     return begin
 
 
+def judge(max_restarts=10, **fields):
+    """What ends a run of a job whose other fields are these."""
+    template = {"spec": {"containers": [{"name": "trainer", **({} if "trainer" in fields else {"command": ["x"]})}]}}
+    fields = {"workers": {"template": template}, "failurePolicy": {"maxRestarts": max_restarts}, **fields}
+    return Failures(JobSpec.model_validate(fields), "own").judge
+
+
 def test_a_run_succeeds_and_tells_of_its_progress(local):
     told = []
     assert local("train.py", "20", on_report=told.append) == 0
@@ -39,24 +46,26 @@ def test_a_run_succeeds_and_tells_of_its_progress(local):
 
 
 def test_a_run_that_always_fails_ends_with_an_error(local, tmp_path, capfd):
-    assert local("crash.py", workers=1, judge=Failures(FailurePolicy(max_restarts=1)).judge) == 1
+    assert local("crash.py", workers=1, judge=judge(1)) == 1
     assert len((tmp_path / "began").read_text().split()) >= 2
     assert "2 failures within 1h, and failurePolicy.maxRestarts allows 1 restarts" in capfd.readouterr().err
 
 
 def test_where_no_restart_is_allowed_nothing_starts_twice(local, tmp_path):
-    assert (
-        local("crash.py", workers=1, env={"DTJ_MAX_RESTARTS": "0"}, judge=Failures(FailurePolicy(max_restarts=0)).judge)
-        == 1
-    )
+    assert local("crash.py", workers=1, env={"DTJ_MAX_RESTARTS": "0"}, judge=judge(0)) == 1
     assert len((tmp_path / "began").read_text().split()) == 1
 
 
 def test_a_run_whose_configuration_is_wrong_ends_at_once(local, capfd):
     told = []
-    assert local("bad_config.py", on_report=told.append) == 64
-    assert "exited 64, and a restart does not help" in capfd.readouterr().err
+    trainer = {"task": "ner", "model": {"path": "m"}, "data": {"train": "a", "dev": "b", "test": "c"}}
+    assert local("bad_config.py", on_report=told.append, judge=judge(trainer=trainer)) == 64
+    assert "restarting does not help: rank " in capfd.readouterr().err
     assert any(failure.exit_code == 64 for report in told[-1] for failure in report.failures)
+
+
+def test_a_script_may_mean_anything_by_the_code_of_a_wrong_configuration(local):
+    assert local("bad_config.py", judge=judge()) == 0
 
 
 def test_each_worker_sees_its_own_gpus(local, tmp_path):

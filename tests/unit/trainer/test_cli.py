@@ -139,12 +139,12 @@ def test_the_line_is_that_of_rank_0():
     assert "evaluate" in line([report(Progress(step=1, phase="evaluate"))])
 
 
-def test_the_newest_failure_is_kept():
+def test_the_first_failure_of_the_newest_round_is_kept():
     progress = ProgressLine(Console(file=io.StringIO()))
     failures = tuple(Failure(1, i, i, 0, float(i), 1, f"E{i}", "", True) for i in (2, 1))
     progress.update([report(Progress(), failures=failures)])
     assert progress.failure == "rank 2: E2"
-    mistake = Failure(1, 1, 0, 0, 0.5, 64, "DataError: bad", "", True)
+    mistake = Failure(1, 2, 0, 0, 1.5, 64, "DataError: bad", "", True)
     progress.update([report(Progress(), failures=(*failures, mistake))])
     assert progress.failure == "rank 0: DataError: bad", "its peers fail after it"
 

@@ -9,7 +9,6 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from dtj_api.names import ExitCode
 from dtj_api.wire import Progress, Report
 from dtj_trainer.launch.progress.phase_watch import STEPPING
 
@@ -25,7 +24,7 @@ class ProgressLine:
         self._status: Status | None = console.status("starting") if console.is_terminal else None
         self._printed = ("", 0.0)
         self.failure = ""
-        """The newest failure that a launcher has told of, or the one that no restart mends."""
+        """The first failure of the last round that has failed: what came after it may be its consequence."""
 
     def __enter__(self) -> Self:
         if self._status:
@@ -38,9 +37,9 @@ class ProgressLine:
 
     def update(self, reports: list[Report]) -> None:
         """Show the newest state."""
-        failures = sorted((f for report in reports for f in report.failures), key=lambda failure: failure.at)
+        failures = [failure for report in reports for failure in report.failures]
         if failures:
-            told = next((f for f in failures if f.exit_code == ExitCode.BAD_CONFIG), failures[-1])
+            told = min(failures, key=lambda each: (-each.incarnation, -each.round, each.at))
             said = told.message or f"ended with exit code {told.exit_code}"
             self.failure = f"rank {told.rank}: {said}"
         text = line(reports)

@@ -72,7 +72,8 @@ def run(
             {**script.env, **environment(job.spec)},
             progress.update,
             devices=share.devices,
-            judge=Failures(job.spec.failure_policy).judge,
+            judge=Failures(job.spec, job.name).judge,
+            name=job.name,
             output=output.fileno(),
         )
     if code in (code_of_signal(signal.SIGINT), ExitCode.DRAINED):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dtj_api.checkpoint import OnFailure
 from dtj_api.names import ExitCode, Reason
+from dtj_api.verdict import cannot_run, volume_failed
 from dtj_api.wire import Failure
 from dtj_operator.observe.ends import End
 from dtj_operator.plan.draft import Draft
@@ -26,9 +26,7 @@ def note_end_of_pod(draft: Draft, end: End, pod: str) -> None:
 
 def note_end_of_ranks(draft: Draft, first: Failure, message: str) -> None:
     """Recognise it in the failure that ended a round."""
-    checkpoint = draft.spec.checkpoint
-    if first.of_volume and checkpoint is not None and checkpoint.on_failure is OnFailure.FAIL:
-        draft.give_up(Reason.VOLUME_FAILED, f"checkpoint.onFailure is Fail: {message}")
-    # The built-in trainer means it so; what a script of the user's own means by its codes is its own affair.
-    if first.exit_code == ExitCode.BAD_CONFIG and draft.spec.trainer is not None:
-        draft.give_up(Reason.USER_ERROR, f"restarting does not help: {message}", plainly=True)
+    if (why := volume_failed(draft.spec, first, message)) is not None:
+        draft.give_up(*why)
+    if (why := cannot_run(draft.spec, first, message)) is not None:
+        draft.give_up(*why, plainly=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from dtj_api.names import LauncherState, Phase
+from dtj_api.rounds import speaker
 from dtj_api.scalars import Timestamp, finite
 from dtj_api.status import CheckpointStatus, JobProgress, WorkerCounts
 from dtj_api.wire import Progress, Report
@@ -29,7 +30,7 @@ def note_figures(draft: Draft) -> None:
     )
     draft.set(workers=counts)
     reports = draft.roster.reports
-    leader = _speaker(reports)
+    leader = speaker(reports.values())
     if leader is None:
         return
     if not leader.reports and leader.progress.step is None:
@@ -46,14 +47,6 @@ def note_last_save(draft: Draft) -> None:
     """Take the checkpoint into the status that pods publish while they leave: they are no members any more."""
     leaving = [known.report for known in draft.view.reports.values()]
     draft.set(checkpoint=_checkpoint(draft.status.checkpoint, leaving))
-
-
-def _speaker(reports: Mapping[int, Report]) -> Report | None:
-    """The pod whose progress is the job's: rank 0's, else the first that knows a step."""
-    know = [each for each in reports.values() if each.progress.step is not None]
-    return min(
-        know or reports.values(), key=lambda each: (each.group_rank < 0, each.group_rank, each.index), default=None
-    )
 
 
 def _progress(old: JobProgress, new: Progress) -> JobProgress:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dtj_api.failure_policy import Action
-from dtj_api.names import EXCUSED_CAUSES, Cause, Reason
+from dtj_api.names import Cause
 from dtj_api.scalars import Timestamp
+from dtj_api.verdict import by_rule
 from dtj_operator.observe.ends import End
 from dtj_operator.plan.draft import Draft
 
@@ -70,13 +71,11 @@ def count(draft: Draft, fault: Fault, *, first: bool, stops: bool = True) -> Cou
 
 def _judge(draft: Draft, fault: Fault) -> Counted:
     """What the first rule that matches says, else whether the user is to blame."""
-    for number, rule in enumerate(draft.spec.failure_policy.rules):
-        if rule.matches(fault.cause, fault.exit_code, fault.error or fault.message):
-            if rule.action is Action.FAIL:
-                text = f"failurePolicy.rules[{number}] says that this ends the job: {fault.message}"
-                draft.give_up(Reason.FAILURE_RULE, text)
-            return Counted(rule.action in (Action.RESTART, Action.FAIL), rule.action is Action.REPLACE_NODE)
-    return Counted(fault.cause not in EXCUSED_CAUSES)
+    policy = draft.spec.failure_policy
+    action, rule = policy.answer(fault.cause, fault.exit_code, fault.error or fault.message)
+    if rule is not None and action is Action.FAIL:
+        draft.give_up(*by_rule(rule, fault.message))
+    return Counted(action in (Action.RESTART, Action.FAIL), action is Action.REPLACE_NODE)
 
 
 def _add(draft: Draft, cause: Cause, message: str, charged: bool) -> None:

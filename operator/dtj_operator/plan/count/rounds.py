@@ -13,6 +13,7 @@ import signal
 from collections.abc import Collection
 
 from dtj_api.names import Reason
+from dtj_api.rounds import Ended, describe, error_text, first_failures, is_certain
 from dtj_api.status import RoundCursor
 from dtj_api.wire import NO_RANK, Failure
 from dtj_operator.observe.view import PodView
@@ -26,14 +27,12 @@ CLOCKS = 5.0
 """Seconds by which the clocks of two nodes may differ."""
 _BY_THE_KERNEL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
 """What ends a rank for a reason of its own; with SIGABRT a library says that its peers are gone."""
-_Ended = tuple[int, int]
-"""Incarnation and round."""
 
 
 def count_rounds(draft: Draft) -> None:
     """Count the rounds that certainly ended by a failure of their own, oldest first."""
     for ended, (index, first) in _waiting(draft).items():
-        if not _certain(draft, ended):
+        if not is_certain(draft.roster.said.values(), ended):
             return
         _count(draft, ended, index, first)
 
@@ -80,27 +79,17 @@ def broken_rounds(draft: Draft) -> set[int]:
     return uncounted(draft) | last
 
 
-def _waiting(draft: Draft) -> dict[_Ended, tuple[int, Failure]]:
+def _waiting(draft: Draft) -> dict[Ended, tuple[int, Failure]]:
     """What is not counted, oldest first: each ended round, its first failure and the worker that tells it."""
     counted = (draft.status.counted.incarnation, draft.status.counted.round)
-    first: dict[_Ended, tuple[int, Failure]] = {}
-    for index, report in draft.roster.said.items():
-        for failure in report.failures:
-            ended = (failure.incarnation, failure.round)
-            if not counted < ended or failure.incarnation > draft.status.incarnation:
-                continue
-            known = first.get(ended)
-            if known is None or (failure.at, failure.rank) < (known[1].at, known[1].rank):
-                first[ended] = (index, failure)
-    return dict(sorted(first.items()))
+    return first_failures(draft.roster.said, counted, draft.status.incarnation)
 
 
-def _count(draft: Draft, ended: _Ended, index: int, first: Failure) -> None:
+def _count(draft: Draft, ended: Ended, index: int, first: Failure) -> None:
     pod = _pod_of(draft, index, first)
     message = describe(pod.name if pod is not None else first.pod, first)
-    error = f"{first.message}\n{first.log_tail}"
     node = pod.node if pod is not None else ""
-    fault = Fault(first.cause, message, first.at, node, first.exit_code, error)
+    fault = Fault(first.cause, message, first.at, node, first.exit_code, error_text(first))
     counted = count(draft, fault, first=True)
     if counted.charged:
         note_repetition(draft, ended, first, message)
@@ -119,23 +108,3 @@ def _pod_of(draft: Draft, index: int, failure: Failure) -> PodView | None:
     if not failure.pod:
         return draft.roster.pods[index]
     return next((pod for pod in draft.roster.pods.values() if pod.uid == failure.pod_uid), None)
-
-
-def describe(pod: str, failure: Failure) -> str:
-    """One failure in words, with the end of its log."""
-    if failure.hang:
-        who = "the ranks" if failure.rank == NO_RANK else f"rank {failure.rank} on {pod}"
-        return f"{who} hung in round {failure.round}: {failure.message}"
-    how = f"was ended by signal {-failure.exit_code}" if failure.exit_code < 0 else f"exited {failure.exit_code}"
-    text = f"rank {failure.rank} on {pod} {how} in round {failure.round}"
-    if failure.message:
-        text += f": {failure.message}"
-    return f"{text}\n{failure.log_tail}" if failure.log_tail else text
-
-
-def _certain(draft: Draft, ended: _Ended) -> bool:
-    reports = draft.roster.said.values()
-    if any(report.round > 0 and ended < (report.incarnation, report.round) for report in reports):
-        return True
-    failures = (failure for report in reports for failure in report.failures)
-    return any((each.incarnation, each.round) == ended and each.user_error for each in failures)

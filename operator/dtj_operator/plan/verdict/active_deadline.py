@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dtj_api.names import Reason
+from dtj_api.verdict import Verdict
 from dtj_operator.plan.draft import Draft
-from dtj_operator.plan.value import Verdict
 
 
 def overdue(draft: Draft) -> Verdict | None:

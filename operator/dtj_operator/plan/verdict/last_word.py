@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dtj_api.verdict import Verdict
 from dtj_operator.plan.draft import Draft
-from dtj_operator.plan.value import Verdict
 
 from .active_deadline import overdue
 from .max_restarts import budget_spent, given_up

@@ -12,6 +12,7 @@ from dtj_api.names import Component, Condition, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import WorkerCounts
 from dtj_api.template import grace_seconds
+from dtj_api.verdict import Verdict
 from dtj_api.wire import Stop
 from dtj_operator.observe.ends import ended
 from dtj_operator.observe.view import PodView
@@ -19,7 +20,6 @@ from dtj_operator.plan.actions import DeleteJob, SendStop
 from dtj_operator.plan.count.checkpoint_failing import note_saves
 from dtj_operator.plan.draft import Draft
 from dtj_operator.plan.standstill import stand_still
-from dtj_operator.plan.value import Verdict
 
 from .active_deadline import active_seconds
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dtj_api.names import Reason
+from dtj_api.verdict import Verdict, over_budget
 from dtj_operator.plan.count.restarts import RECENT
 from dtj_operator.plan.draft import Draft
-from dtj_operator.plan.value import Verdict
 
 
 def given_up(draft: Draft) -> Verdict | None:
@@ -25,10 +25,4 @@ def budget_spent(draft: Draft) -> Verdict | None:
     if policy.max_restarts >= RECENT:
         # Not all that were in the window are known; all that ever were are counted.
         failures = last.counted if failures >= RECENT else failures
-    if failures <= policy.max_restarts:
-        return None
-    return Verdict(
-        Reason.BUDGET_SPENT,
-        f"{failures} failures within {policy.window}, and failurePolicy.maxRestarts allows {policy.max_restarts} "
-        f"restarts; the last one was {last.last_cause}: {last.last_message}",
-    )
+    return over_budget(policy, failures, f"{last.last_cause}: {last.last_message}")

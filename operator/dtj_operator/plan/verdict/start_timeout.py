@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dtj_api.names import Phase, Reason
 from dtj_api.scalars import Duration
+from dtj_api.verdict import Verdict
 from dtj_operator.plan.awaited import waits_for_store, waits_for_workers
 from dtj_operator.plan.draft import Draft
-from dtj_operator.plan.value import Verdict
 
 SHRINK_PATIENCE = 30.0
 """Most seconds that an elastic job which has trained stands still for a lost worker before fewer go on."""

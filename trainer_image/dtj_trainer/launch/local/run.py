@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dtj_api.names import Env, ExitCode, LauncherState, code_of_signal
 from dtj_api.wire import Report
@@ -24,6 +25,13 @@ GRACE = 120.0
 """Seconds that launchers have for a last save where nobody says."""
 LEAVING = 10.0
 """Seconds on top, in which they end."""
+
+
+class RunOver(NamedTuple):
+    """Why a run ends that has failed."""
+
+    code: ExitCode
+    message: str
 
 
 class Interrupts:
@@ -47,7 +55,8 @@ def run(
     on_report: Callable[[list[Report]], None] | None = None,
     *,
     devices: Sequence[str] = (),
-    judge: Callable[[list[Report]], str] | None = None,
+    judge: Callable[[list[Report]], RunOver | None] | None = None,
+    name: str = "local",
     output: int | None = None,
     nursery: Nursery | None = None,
 ) -> int:
@@ -62,7 +71,8 @@ def run(
         on_report: told the reports of all launchers that answer, a few times a second.
         devices: CUDA_VISIBLE_DEVICES of each worker; empty: all see what this process sees.
         judge: told the reports too; says why the run is over because of its failures, or nothing. None: whatever fails
-            is restarted. A rank that exits `ExitCode.BAD_CONFIG` ends the run in any case.
+            is restarted.
+        name: of the job.
         output: descriptor for the output of launchers and ranks; None: standard output.
         nursery: to start the launchers in; None: one of its own, which imports torch first.
 
@@ -76,7 +86,13 @@ def run(
     with (
         _interrupts() as interrupts,
         LocalJob(
-            command, processes=processes_per_worker, work_dir=work_dir, env=env, output=output, nursery=nursery
+            command,
+            processes=processes_per_worker,
+            work_dir=work_dir,
+            env=env,
+            name=name,
+            output=output,
+            nursery=nursery,
         ) as job,
     ):
         job.start_store()
@@ -85,7 +101,7 @@ def run(
         try:
             job.meet(stopped=lambda: bool(interrupts.come))
             leave = partial(stop, job, interrupts, patience)
-            return _oversee(job, on_report or (lambda _: None), judge or (lambda _: ""), interrupts, leave)
+            return _oversee(job, on_report or (lambda _: None), judge or (lambda _: None), interrupts, leave)
         except StoppedError:
             print("dtj: stopped before the training began", file=sys.stderr)
             return interrupts.code
@@ -97,7 +113,7 @@ def run(
 def _oversee(
     job: LocalJob,
     on_report: Callable[[list[Report]], None],
-    judge: Callable[[list[Report]], str],
+    judge: Callable[[list[Report]], RunOver | None],
     interrupts: Interrupts,
     leave: Callable[[], None],
 ) -> int:
@@ -113,15 +129,10 @@ def _oversee(
             return interrupts.code
         reports = [report for worker in job.workers if (report := worker.report())]
         on_report(reports)
-        wrong = next((f for report in reports for f in report.failures if f.exit_code == ExitCode.BAD_CONFIG), None)
-        if wrong is not None:
-            print(f"dtj: rank {wrong.rank} exited {wrong.exit_code}, and a restart does not help", file=sys.stderr)
+        if over := judge(reports):
+            print(f"dtj: {over.message}", file=sys.stderr)
             leave()
-            return int(ExitCode.BAD_CONFIG)
-        if words := judge(reports):
-            print(f"dtj: {words}", file=sys.stderr)
-            leave()
-            return int(ExitCode.FAILED)
+            return int(over.code)
         if any(report.state == LauncherState.FAILED for report in reports):
             leave()
             return int(ExitCode.FAILED)
