@@ -18,7 +18,6 @@ from dtj_api.wire import Failure, Progress, Report
 from dtj_trainer.cli import main
 from dtj_trainer.cli.manifest import load_job
 from dtj_trainer.cli.progress import ProgressLine, line
-from dtj_trainer.cli.script import script_of
 
 pytestmark = pytest.mark.unit
 
@@ -147,94 +146,6 @@ def test_the_first_failure_of_the_newest_round_is_kept():
     mistake = Failure(1, 2, 0, 0, 1.5, 64, "DataError: bad", "", True)
     progress.update([report(Progress(), failures=(*failures, mistake))])
     assert progress.failure == "rank 0: DataError: bad", "its peers fail after it"
-
-
-def test_a_script_is_started_as_its_container_says(tmp_path):
-    file = tmp_path / "job.yaml"
-    file.write_text(
-        """apiVersion: dtj.dev/v1alpha1
-kind: DistributedTrainingJob
-metadata: {name: own}
-spec:
-  workers:
-    template:
-      spec:
-        containers:
-          - name: trainer
-            image: x
-            workingDir: /
-            command: [python, /code/train.py]
-            args: [--rate, $(RATE), $$(RATE), $(NONE), /codes, --config=/code]
-            env:
-              - {name: RATE, value: "0.1"}
-              - {name: WHERE, value: /code/data}
-              - {name: OF_A_MAP, valueFrom: {configMapKeyRef: {name: code, key: train.py}}}
-              - {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k}}}
-            envFrom: [{secretRef: {name: s}}]
-            volumeMounts: [{name: code, mountPath: /code/}, {name: data, mountPath: /data}]
-        volumes: [{name: code, configMap: {name: code}}, {name: data, emptyDir: {}}]
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: code}
-data: {train.py: "print(1)"}
-"""
-    )
-    script = script_of(load_job(file), tmp_path / "mounts")
-    code = tmp_path / "mounts" / "code"
-    assert (code / "train.py").read_text() == "print(1)"
-    rest = ["--rate", "0.1", "$(RATE)", "$(NONE)", "/codes", "--config=/code"]
-    assert script.command == [sys.executable, f"{code}/train.py", *rest]
-    assert script.env == {"RATE": "0.1", "WHERE": f"{code}/data", "OF_A_MAP": "print(1)"}
-    assert script.unknown == ["all of secretRef", "SECRET"]
-    assert script.directory == Path("/")
-
-
-def test_nulls_of_a_template_are_what_the_api_server_makes_of_them(tmp_path):
-    file = tmp_path / "job.yaml"
-    file.write_text(
-        """apiVersion: dtj.dev/v1alpha1
-kind: DistributedTrainingJob
-metadata: {name: own}
-spec:
-  workers:
-    template:
-      spec:
-        containers:
-          - name: trainer
-            image: x
-            workingDir: null
-            command: [sh]
-            args: null
-            env: [{name: X, value: null}, {name: B, valueFrom: null}, {name: Z, valueFrom: {configMapKeyRef: null}}]
-            envFrom: null
-            volumeMounts: null
-        volumes: null
-"""
-    )
-    script = script_of(load_job(file), tmp_path / "mounts")
-    assert script.command == ["sh"]
-    assert script.env == {"X": "", "B": ""}
-    assert (script.unknown, script.directory) == (["Z"], None)
-
-
-def test_the_example_of_an_own_script_runs_saves_and_ends(tmp_path: Path) -> None:
-    file, out = tmp_path / "job.yaml", tmp_path / "out"
-    text = (EXAMPLE.parent / "own-script.yaml").read_text()
-    assert '"2000"' in text
-    file.write_text(text.replace('"2000"', '"25"').replace("{steps: 100}", "{steps: 10}"))
-    program = [sys.executable, "-c", "import sys; from dtj_trainer.cli import main; sys.exit(main())"]
-    ended = subprocess.run(
-        [*program, "run", str(file), "--workers", "2", "--out", str(out), "-o", "json"],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr + (out / "run.log").read_text()
-    assert json.loads(ended.stdout) == {"work": str(out)}
-    assert (out / "model.pt").is_file()
-    assert sorted(path.name for path in (out / "checkpoints").glob("step-*")) == ["step-10.i1", "step-20.i1"]
 
 
 def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:

@@ -27,6 +27,21 @@ class Job:
     config_maps: dict[str, dict[str, str]] = field(default_factory=dict)
     """Texts of the ConfigMaps beside it, by name and key."""
 
+    def text_of(self, config_map: str, key: str, *, optional: bool) -> str | None:
+        """One text of a ConfigMap beside the job; None: it lacks the key, and may.
+
+        Raises:
+            ManifestError: it lacks the key, without which no pod would start.
+        """
+        texts = self.config_maps[config_map]
+        if key not in texts and not optional:
+            keys = ", ".join(sorted(texts)) or "none"
+            raise ManifestError(
+                f"ConfigMap {config_map} has no key {key}; its keys are {keys}: no pod would start without it, unless "
+                "the template says `optional: true`"
+            )
+        return texts.get(key)
+
 
 class _Metadata(ApiModel):
     """What a manifest may say of the object itself."""

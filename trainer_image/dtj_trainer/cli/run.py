@@ -54,13 +54,13 @@ def run(
     share = _share(job.spec, workers, processes, device_count)
 
     work = (out or Path("dtj-runs") / job.name).absolute()
+    script = _script(job, work)
     work.mkdir(parents=True, exist_ok=True)
     log = work / "run.log"
     console = Console(stderr=True)
     console.print(f"[bold]{job.name}[/]: output of the ranks goes to {log}", highlight=False, soft_wrap=True)
     if share.notice:
         console.print(f"dtj: {share.notice}", highlight=False, soft_wrap=True)
-    script = _script(job, work)
     if script.unknown:
         console.print(f"dtj: not set here, the cluster alone knows: {', '.join(script.unknown)}", soft_wrap=True)
     with log.open("ab") as output, ProgressLine(console) as progress, contextlib.chdir(script.directory or Path.cwd()):

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from typing import Any
 
 from dtj_api.template import trainer_container
 from dtj_trainer.cli.manifest import Job
+from dtj_trainer.cli.mounts import Mounts, mounts_of
+from dtj_trainer.launch.ranks.shell_text import SHELLS, behind_options
+from dtj_trainer.launch.ranks.wrappers import is_python
 
 _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_][A-Za-z0-9_.-]*)\))")
-_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+_KINDS = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 
 
 @dataclass(frozen=True)
@@ -38,54 +42,64 @@ def script_of(job: Job, folder: Path) -> Script:
     Args:
         job: without spec.trainer.
         folder: for the files of ConfigMaps; made where there are any.
+
+    Raises:
+        ManifestError: a ConfigMap lacks a key that is asked for; nothing was written.
     """
     template = job.spec.workers.template
     container = trainer_container(template)
-    places = _written(job, template, container, folder)
+    mounts = mounts_of(job, template, container, folder)
+    env, unknown = _variables(job, container)
+    mounts.write(folder)
+    words = [_expanded(word, env) for word in (*container["command"], *container.get("args", []))]
+    placed = {name: mounts.placed(value) for name, value in env.items()}
+    # So that a shell finds the same interpreter that a command is given.
+    path = env.get("PATH") or os.environ.get("PATH") or os.defpath
+    placed["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), path))
+    directory = Path(mounts.placed(container.get("workingDir", "")))
+    known = directory.is_dir() and str(directory) != "."
+    return Script(_command(words, mounts), placed, directory if known else None, unknown)
+
+
+def _command(words: list[str], mounts: Mounts) -> list[str]:
+    command = [mounts.placed(word) for word in words]
+    if is_python(words[0]):
+        command[0] = sys.executable
+    if Path(words[0]).name in SHELLS:
+        is_text, rest = behind_options(words[1:])
+        if is_text and rest:
+            at = len(words) - len(rest)
+            command[at] = mounts.placed_in_shell(words[at])
+    return command
+
+
+def _variables(job: Job, container: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Variables of the container as Kubernetes makes them, and those that are not known here.
+
+    Raises:
+        ManifestError: a ConfigMap lacks a key that is asked for.
+    """
     env: dict[str, str] = {}
-    unknown = [f"all of {next(iter(each))}" for each in container.get("envFrom", [])]
+    unknown: list[str] = []
+    for each in container.get("envFrom", []):
+        for kind in (kind for kind in _KINDS if kind in each):
+            name, optional = each[kind].get("name", ""), each[kind].get("optional", False)
+            if kind == "configMapRef" and name in job.config_maps:
+                env |= {each.get("prefix", "") + key: text for key, text in job.config_maps[name].items()}
+            elif not optional:
+                unknown.append(f"all of {_KINDS[kind]} {name}")
     for each in container.get("env", []):
-        value = _value(job, each)
-        if value is None:
-            unknown.append(each["name"])
-        else:
-            env[each["name"]] = _placed(_expanded(value, env), places)
-    words = [_placed(_expanded(word, env), places) for word in (*container["command"], *container.get("args", []))]
-    if _PYTHON.fullmatch(words[0]):
-        words[0] = sys.executable
-    directory = Path(_placed(container.get("workingDir", ""), places))
-    return Script(words, env, directory if directory.is_dir() and str(directory) != "." else None, unknown)
-
-
-def _value(job: Job, variable: dict[str, Any]) -> str | None:
-    source = variable.get("valueFrom")
-    if source is None:
-        return str(variable.get("value", ""))
-    reference = source.get("configMapKeyRef", {})
-    return job.config_maps.get(reference.get("name"), {}).get(reference.get("key"))
-
-
-def _written(job: Job, template: dict[str, Any], container: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Where the files of each mount lie that is of a ConfigMap beside the job, by its path in the container."""
-    maps = {each["name"]: each.get("configMap", {}).get("name") for each in template["spec"].get("volumes", [])}
-    places = {}
-    for mount in container.get("volumeMounts", []):
-        texts = job.config_maps.get(maps.get(mount["name"]) or "")
-        if texts is None or mount.get("subPath"):
+        source = each.get("valueFrom")
+        if source is None:
+            env[each["name"]] = _expanded(str(each.get("value", "")), env)
             continue
-        place = folder / mount["name"]
-        place.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (place / name).write_text(text)
-        places[mount["mountPath"].rstrip("/")] = place
-    return places
-
-
-def _placed(text: str, places: dict[str, Path]) -> str:
-    for path, place in places.items():
-        if text == path or text.startswith(f"{path}/"):
-            return f"{place}{text[len(path) :]}"
-    return text
+        reference = source.get("configMapKeyRef", {})
+        optional = any(isinstance(one, dict) and one.get("optional", False) for one in source.values())
+        if reference.get("name") not in job.config_maps:
+            unknown += [] if optional else [each["name"]]
+        elif (text := job.text_of(reference["name"], reference.get("key", ""), optional=optional)) is not None:
+            env[each["name"]] = text
+    return env, unknown
 
 
 def _expanded(text: str, env: dict[str, str]) -> str:
