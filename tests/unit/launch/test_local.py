@@ -80,7 +80,7 @@ def test_each_worker_sees_its_own_gpus(local, tmp_path):
 
 
 def test_a_run_of_a_script_that_is_not_there_says_so(local, capfd):
-    assert local("no_such_script.py", workers=1) == 1
+    assert local("no_such_script.py", workers=1) == 64
     assert "no file" in capfd.readouterr().err
 
 
@@ -146,6 +146,20 @@ def test_a_launcher_that_ends_before_it_listens_is_told_in_words(local, capfd, m
     )
     assert local("train.py", "20", workers=1) == 1
     assert "dtj: worker 0 was killed by SIGKILL before it listened" in capfd.readouterr().err
+
+
+def test_a_launcher_that_ends_while_the_others_train_is_told_in_words(local, capfd, monkeypatch):
+    meet = LocalJob.meet
+    monkeypatch.setattr(
+        LocalJob, "meet", lambda job, **named: meet(job, **named) or job.signal(job.workers[1].process, signal.SIGKILL)
+    )
+    assert local("train.py", "1000000") == 1
+    assert "dtj: worker 1 was killed by SIGKILL; its output says more\n" in capfd.readouterr().err
+
+
+def test_a_command_that_cannot_be_run_ends_as_on_a_cluster_with_the_line_to_write(tmp_path, nursery, capfd):
+    assert run(["bash", "-c", "torchrun --nnodes=2 --no-such-option a.py"], 1, 1, None, {}, nursery=nursery) == 64
+    assert "dtj: worker 0 ended with exit code 64 before it listened: " in capfd.readouterr().err
 
 
 def test_an_interrupted_run_saves_and_leaves_nothing_running(tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtj_api.names import Env
+from dtj_api.names import Env, ExitCode
 from dtj_api.ports import free_ports
 from dtj_api.wire import PATHS, POD_HEADER, SIGNATURE_HEADER, Meet, Message, Report, WireError, decode, encode, sign
 from dtj_trainer.launch.local.nursery import Nursery
@@ -24,7 +24,16 @@ _PATH_OF = {kind: path for path, kind in PATHS.items()}
 
 
 class LocalError(Exception):
-    """A local run cannot go on; the text says why."""
+    """A local run cannot go on; the text says why.
+
+    Args:
+        text: that.
+        code: the exit code of the run.
+    """
+
+    def __init__(self, text: str, code: int = ExitCode.FAILED) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class StoppedError(Exception):
@@ -206,12 +215,20 @@ class LocalJob:
                     raise LocalError(f"worker {worker.index} refused {message}: {status} {body.decode()}")
                 return
             if worker.process.exit:
-                raise LocalError(f"worker {worker.index} {self._end_of(worker, worker.process.exit.code)}")
+                raise self.error_of(worker, " before it listened")
             time.sleep(0.05)
         raise StoppedError
 
-    def _end_of(self, worker: Worker, code: int) -> str:
+    def error_of(self, worker: Worker, when: str = "") -> LocalError:
+        """What is to be said of a launcher that has ended, and should not have.
+
+        Args:
+            worker: that it belongs to.
+            when: it did.
+        """
         said = self.termination_log(worker.index)
+        code = worker.process.exit.code if worker.process.exit else ExitCode.FAILED
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         text = said.read_text() if said.exists() else ""
-        return f"{how} before it listened{f': {text}' if text else '; its output says more'}"
+        words = f"worker {worker.index} {how}{when}{f': {text}' if text else '; its output says more'}"
+        return LocalError(words, max(code, ExitCode.FAILED))

@@ -107,7 +107,7 @@ def run(
             return interrupts.code
         except LocalError as error:
             print(f"dtj: {error}", file=sys.stderr)
-            return int(ExitCode.FAILED)
+            return error.code
 
 
 def _oversee(
@@ -117,25 +117,30 @@ def _oversee(
     interrupts: Interrupts,
     leave: Callable[[], None],
 ) -> int:
+    """Watch the run until its end; the exit code.
+
+    Raises:
+        LocalError: a launcher has ended, or cannot go on.
+    """
     while True:
-        exits = [worker.process.exit for worker in job.workers]
-        codes = [exit.code for exit in exits if exit]
-        if len(codes) == len(exits) and not any(codes):
+        ended = [worker for worker in job.workers if worker.process.exit]
+        if failed := [worker for worker in ended if worker.process.exit and worker.process.exit.code]:
+            raise max((job.error_of(worker) for worker in failed), key=lambda error: error.code)
+        if len(ended) == len(job.workers):
             return int(ExitCode.DONE)
-        if any(codes):
-            return max(*codes, int(ExitCode.FAILED))
         if interrupts.come:
             leave()
             return interrupts.code
-        reports = [report for worker in job.workers if (report := worker.report())]
+        told = {worker.index: report for worker in job.workers if (report := worker.report())}
+        reports = list(told.values())
         on_report(reports)
         if over := judge(reports):
             print(f"dtj: {over.message}", file=sys.stderr)
             leave()
             return int(over.code)
-        if any(report.state == LauncherState.FAILED for report in reports):
+        if given_up := [w for w in job.workers if w.index in told and told[w.index].state == LauncherState.FAILED]:
             leave()
-            return int(ExitCode.FAILED)
+            raise job.error_of(given_up[0])
         time.sleep(POLL)
 
 
