@@ -42,8 +42,9 @@ class Action(StrEnum):
 
 
 class Backoff(ApiModel):
-    """The pause before a restart, doubled with each one: of a pod with each charged restart in the window, of processes
-    in their pods with each round in a row that ended within seconds, the first one apart."""
+    """The pause before a restart, doubled with each one: of a pod with each charged restart in the window, and with
+    each pod in a row that was lost before it trained, whatever the cause; of processes in their pods with each round in
+    a row that ended within seconds, the first one apart."""
 
     model_config = with_rules(Rule("duration(self.initial) <= duration(self.max)", BACKOFF_ORDER, ".initial"))
 

@@ -25,6 +25,8 @@ PACKED = 1 << 20
 """Index of the packed entry."""
 _RECORD = struct.Struct(">HH16s")
 """Index, incarnation after that of the packed entry, uid."""
+TRAINED = 0
+"""`incarnation` of a pod that has trained in one that is over."""
 _LIMIT = 1 << 16
 """What a number in a record stays below."""
 _UID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -37,7 +39,7 @@ class KnownPod(StatusModel):
     """1048576: `uid` holds the index, incarnation and uid of many pods, in base64."""
     uid: str
     incarnation: int = 0
-    """The incarnation that it was created in; of many, the lowest."""
+    """The incarnation that it was created in, until one is over in which it trained: then 0; of many, the lowest."""
 
 
 def pack(pods: tuple[KnownPod, ...]) -> tuple[KnownPod, ...]:

@@ -115,6 +115,16 @@ class StoreStatus(StatusModel):
     """The next one is not made before this."""
 
 
+class NewcomerStatus(StatusModel):
+    """Workers that are no members: spares, and those that the others train on without."""
+
+    in_vain: int = 0
+    """Times in a row that pods of any workers were lost which had never trained, since one of these, or all that should
+    train, began to."""
+    create_after: Timestamp | None = None
+    """No pod of theirs is made before this."""
+
+
 class ExcludedNode(StatusModel):
     """A node that new pods of the job avoid."""
 
@@ -240,7 +250,8 @@ class JobStatus(StatusModel):
     trained: int = 0
     """The last incarnation that trained."""
     in_vain: int = 0
-    """Times in a row that pods were lost that had been made since the job last trained."""
+    """Times in a row that the store, or members that had never trained, were lost since the job last trained."""
+    newcomers: NewcomerStatus = NewcomerStatus()
     restarts: Restarts = Restarts()
     excluded_nodes: Annotated[tuple[ExcludedNode, ...], Field(max_length=50)] = ()
     crash_loop: CrashLoopStatus = CrashLoopStatus()

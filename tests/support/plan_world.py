@@ -51,6 +51,8 @@ class Launcher:
     """Why it takes part in nothing until it is told to meet again."""
     up_at: float = 0.0
     """When its container started; it answers a moment later."""
+    other_key: bool = False
+    """It takes nothing that is signed with the job's key."""
 
 
 def at(launcher: Launcher) -> tuple[int, int]:
@@ -99,17 +101,24 @@ class World:
         self.init_slow = False
         self.init_fails = 0
         """Exit code of the init container; 0: it is through in a moment."""
+        self.evicted: set[int] = set()
+        """Workers whose pods are evicted in the moment after they began to run."""
+        self.other_key: set[int] = set()
+        """Workers whose launchers come up with another key than the Secret has."""
         self.hung: set[str] = set()
         """Stores that answer nobody, though their pods look well."""
         self.cut_off: set[str] = set()
         """Workers whose own way to the store is broken."""
         self.created: list[tuple[int, str]] = []
+        self.trained: set[str] = set()
+        """Pods whose ranks have run in a round."""
         self.deletes: list[tuple[DeletePod, JobStatus, PodView]] = []
         self.meets: list[tuple[str, Meet]] = []
         self.plans: list[Plan] = []
         self._serial = 0
         self._heard: dict[str, Reported] = {}
         self._unanswered: dict[str, float] = {}
+        self._refusing: set[str] = set()
         self._unseen: dict[str, int] = {}
         """Exit codes that no kubelet has told yet."""
 
@@ -140,6 +149,7 @@ class World:
             ),
             reports=dict(self._heard),
             unanswered=dict(self._unanswered),
+            refusing=tuple(sorted(self._refusing & self.pods.keys())),
             dry_run=self.dry_run,
         )
 
@@ -168,6 +178,7 @@ class World:
         self.dry_run = None
         self._heard.clear()
         self._unanswered.clear()
+        self._refusing.clear()
 
     def _ask(self, uid: str) -> None:
         """What the operator hears of a launcher before it plans."""
@@ -187,6 +198,8 @@ class World:
     def _perform(self, action: Action) -> None:
         if isinstance(action, SendMeet | SendSave | SendRelease | SendStop) and action.uid in self._unanswered:
             return  # It arrives nowhere.
+        if isinstance(action, SendMeet | SendSave | SendRelease | SendStop) and self._refuses(action.uid):
+            return
         match action:
             case CreateWorker():
                 self._create(action.name, Component.WORKER, action.index, action.incarnation)
@@ -212,6 +225,13 @@ class World:
                 self.job_deleted = True
             case _:
                 self.children.add(type(action))
+
+    def _refuses(self, uid: str) -> bool:
+        """A launcher answers a message with 403, which the operator remembers."""
+        refuses = uid in self.launchers and self.launchers[uid].other_key
+        if refuses:
+            self._refusing.add(uid)
+        return refuses
 
     def _create(self, name: str, component: Component, index: int, incarnation: int) -> None:
         if any(pod.name == name for pod in self.pods.values()):
@@ -285,7 +305,9 @@ class World:
     def _start(self, uid: str) -> None:
         """A kubelet's next step with a pod: it is ready well after it has an address."""
         pod = self.pods[uid]
-        if pod.phase == "Running":
+        if pod.phase == "Running" and pod.index in self.evicted and pod.terminated is None:
+            self.end_pod(uid, 137, reason="Evicted", message="The node was low on resource: memory.")
+        elif pod.phase == "Running":
             self.pods[uid] = replace(pod, ready=pod.terminated is None)
         elif pod.phase == "Pending" and self.image_gone:
             self.pods[uid] = replace(pod, waiting_reason="ImagePullBackOff", waiting_message="manifest unknown")
@@ -296,7 +318,7 @@ class World:
             began: dict[str, Any] = {"init": "", "waiting_reason": "", "waiting_message": "", "running_since": self.now}
             self.pods[uid] = replace(pod, phase="Running", **began)
             if pod.component == Component.WORKER:
-                self.launchers[uid] = Launcher(up_at=self.now)
+                self.launchers[uid] = Launcher(up_at=self.now, other_key=pod.index in self.other_key)
 
     def _lose_store(self) -> None:
         """Who was in a round and gets no answer says so, and trains on; who only comes goes on trying."""
@@ -337,8 +359,9 @@ class World:
             if meet is None or meet.store != at or len(group) < meet.max_nodes:
                 continue
             number = max(each.round for _, each in group) + 1
-            for _, each in group:
+            for uid, each in group:
                 each.round, each.state, each.broken = number, LauncherState.TRAINING, False
+                self.trained.add(uid)
 
     def _train(self) -> None:
         groups: dict[tuple[int, int], list[str]] = {}

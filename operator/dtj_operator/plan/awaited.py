@@ -29,10 +29,18 @@ def waits_for_workers(draft: Draft) -> tuple[Reason, str] | None:
         return silent
     absent = [row for row in rows if row.state is State.ABSENT]
     if absent:
-        return Reason.WAITING_FOR_PODS, f"{len(absent)} of {len(needed)} worker pods are to be made"
+        text = f"{len(absent)} of {len(needed)} worker pods are to be made"
+        return Reason.WAITING_FOR_PODS, text + _held_back(draft, awaited)
     if rows:
         return rows[0].reason, f"{len(rows)} of {len(needed)} workers are not there yet: {rows[0].why}"
     return None
+
+
+def _held_back(draft: Draft, awaited: Sequence[int]) -> str:
+    """Until when those wait that are to be made, where they all do."""
+    made = [draft.made_after(index) for index in awaited if draft.roster.worker(index).state is State.ABSENT]
+    first = min((until or Timestamp(0.0) for until in made), default=Timestamp(0.0))
+    return f", not before {first}" if first > draft.now else ""
 
 
 def silent_launchers(draft: Draft, rows: Sequence[Worker], of: int) -> tuple[Reason, str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dtj_api import names
-from dtj_api.known_pods import KnownPod
+from dtj_api.known_pods import TRAINED, KnownPod
 from dtj_api.names import Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
@@ -158,6 +158,11 @@ class Draft:
         if (left := tuple(used)) != self.status.counted_pods:
             self.set(counted_pods=left)
 
+    def made_after(self, index: int) -> Timestamp | None:
+        """No pod of this worker is made before this."""
+        held = (self.status.create_after, None if self.roster.is_member(index) else self.status.newcomers.create_after)
+        return max((until for until in held if until is not None), default=None)
+
     def replace(self, pod: PodView, why: str) -> None:
         """Replace a worker pod that lives; its end is dealt with."""
         self.replaced[pod.uid] = why
@@ -194,6 +199,7 @@ class Draft:
             members: indices, ascending.
             min_members: how many are enough; None: all.
         """
+        self._remember_who_trained()
         used = max(self.status.incarnation, *(pod.incarnation for pod in self.view.pods), 0)
         met = max((known.report.incarnation for known in self.view.reports.values()), default=0)
         cut_off = self.status.start_time is None and used == 1 and met == 0
@@ -207,6 +213,16 @@ class Draft:
             save=None,
             store=self.status.store.model_copy(update={"address": ""}),
         )
+
+    def _remember_who_trained(self) -> None:
+        """As long as an incarnation trains its members are known to; when it is over nothing else tells."""
+        if self.status.trained != self.status.incarnation:
+            return
+        pods = {known.index: known for known in self.status.pods}
+        for index, known in pods.items():
+            if self.roster.is_member(index) and known.incarnation != TRAINED:
+                pods[index] = known.model_copy(update={"incarnation": TRAINED})
+        self.count_on(pods)
 
 
 def _order(action: Action) -> int:

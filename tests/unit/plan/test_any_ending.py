@@ -80,6 +80,10 @@ class AnyEnding(RuleBasedStateMachine):
         if uid := self.worker(pick):
             self.world.vanish(uid)
 
+    @rule(index=st.integers(0, 1), evicted=st.booleans())
+    def node_evicts_a_worker_as_soon_as_it_runs(self, index: int, evicted: bool) -> None:
+        (self.world.evicted.add if evicted else self.world.evicted.discard)(index)
+
     @rule(full=st.booleans())
     def cluster_fills(self, full: bool) -> None:
         self.world.schedulable = not full
@@ -135,6 +139,7 @@ class AnyEnding(RuleBasedStateMachine):
         world = self.world
         world.spec["suspend"] = False
         world.schedulable = True
+        world.evicted.clear()
         for _ in range(400):
             self.reconcile()
             if world.status.done:

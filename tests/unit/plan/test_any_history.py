@@ -12,11 +12,14 @@ from plan_jobs import a_spec
 from plan_world import World
 
 from dtj_api import names
+from dtj_api.known_pods import TRAINED
 from dtj_api.names import Component, LauncherState, Phase
 from dtj_operator.observe.view import JobView, NodeView
 from dtj_operator.plan import plan
 
 PICK = st.integers(0, 7)
+LONGEST = 10.0
+"""Seconds of the longest pause."""
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -35,7 +38,7 @@ class AnyHistory(RuleBasedStateMachine):
         workers: dict[str, Any] = {"replicas": replicas, "spares": spares}
         if elastic:
             workers["minReplicas"] = 1
-        backoff = {"initial": "1s", "max": "10s"}
+        backoff = {"initial": "1s", "max": f"{LONGEST:g}s"}
         patient = {"maxRestarts": 1000, "backoff": backoff, "crashLoop": {"sameStep": 0, "sameError": 0}}
         spec = a_spec(workers=workers, failurePolicy=patient, checkpoint={"volume": {"claimName": "c"}})
         self.world = World(spec, steps=30)
@@ -150,6 +153,19 @@ class AnyHistory(RuleBasedStateMachine):
     def init_containers_take_long_or_fail(self, slow: bool, code: int) -> None:
         self.world.init_slow, self.world.init_fails = slow, code
 
+    @rule(index=st.integers(0, 4), evicted=st.booleans())
+    def node_evicts_a_worker_as_soon_as_it_runs(self, index: int, evicted: bool) -> None:
+        (self.world.evicted.add if evicted else self.world.evicted.discard)(index)
+
+    @rule(index=st.integers(0, 4), other=st.booleans())
+    def launcher_comes_up_with_another_key(self, index: int, other: bool) -> None:
+        (self.world.other_key.add if other else self.world.other_key.discard)(index)
+
+    @rule()
+    def the_key_is_made_anew(self) -> None:
+        for launcher in self.world.launchers.values():
+            launcher.other_key = True
+
     @rule(pick=PICK)
     def launcher_goes_deaf(self, pick: int) -> None:
         if uid := self._worker(pick):
@@ -199,6 +215,18 @@ class AnyHistory(RuleBasedStateMachine):
         assert sum(restarts.by_cause.values()) == restarts.counted + restarts.excused
 
     @invariant()
+    def what_trained_is_known_and_what_did_not_is_in_a_row_that_ends(self) -> None:
+        world, status = self.world, self.world.status
+        marked = {known.uid for known in status.pods if known.incarnation == TRAINED}
+        assert marked <= world.trained
+        never = {uid for _, uid in world.created} - world.trained
+        assert status.newcomers.in_vain <= len(never), "a loss is counted once"
+        if status.phase == Phase.RUNNING:
+            assert status.in_vain == 0
+        held = [at for at in (status.create_after, status.newcomers.create_after) if at is not None]
+        assert all(at <= world.now + LONGEST for at in held)
+
+    @invariant()
     def no_running_pod_goes_without_a_reason_in_the_stored_status(self) -> None:
         for action, stored, pod in self.world.deletes:
             if pod.component != Component.WORKER or pod.phase != "Running" or pod.terminated is not None:
@@ -244,6 +272,8 @@ class AnyHistory(RuleBasedStateMachine):
         world.hung.clear()
         world.cut_off.clear()
         world.deaf.clear()
+        world.evicted.clear()
+        world.other_key.clear()
         world.away_elsewhere, world.nodes_told_at = 0, None
         world.image_gone, world.init_slow, world.init_fails = False, False, 0
         if self.numbers and self.numbers[-1] % 3 == 0:

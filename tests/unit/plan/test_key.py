@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from plan_jobs import NAME, Job, a_job, a_pod, a_report, deleted, of
+from plan_jobs import NAME, Job, a_job, a_pod, a_report, a_spec, deleted, of
+from plan_world import World
 
 from dtj_api import names
 from dtj_api.names import Condition, LauncherState, Phase, Reason
@@ -55,3 +56,34 @@ def test_a_spare_takes_the_place_of_one_that_refuses() -> None:
 def test_training_is_not_disturbed_by_a_launcher_that_refuses() -> None:
     made = plan(a_job().replicas(2).running().fields(refusing=("pod-0-1", "pod-1-1")).view())
     assert (made.actions, made.status.phase) == ((), Phase.RUNNING)
+
+
+def _world() -> World:
+    policy = {"backoff": {"initial": "2s", "max": "60s"}, "maxRestarts": 0}
+    return World(a_spec(workers={"replicas": 2}, failurePolicy=policy), steps=10**6)
+
+
+def test_launchers_that_never_take_the_jobs_key_are_replaced_ever_later() -> None:
+    world = _world()
+    world.other_key.add(1)
+    world.run(lambda: False, seconds=600)
+    assert 5 <= sum(index == 1 for index, _ in world.created) <= 20
+    assert world.status.restarts.counted == 0
+    world.other_key.clear()
+    world.run(lambda: world.status.phase == Phase.RUNNING)
+    assert (world.status.in_vain, world.status.newcomers.in_vain) == (0, 0)
+
+
+def test_a_launcher_that_has_trained_and_does_not_take_the_key_any_more_is_replaced_at_once() -> None:
+    world = _world()
+    paces: set[float] = set()
+    for _ in range(4):
+        world.run(lambda: world.status.phase == Phase.RUNNING)
+        for launcher in world.launchers.values():
+            launcher.other_key = True
+        before, at = len(world.created), world.now
+        world.vanish(next(uid for uid, pod in world.pods.items() if pod.index == 1))
+        world.run(lambda before=before: len(world.created) >= before + 2)
+        paces.add(world.now - at)
+    assert len(paces) == 1
+    assert max(paces) <= 10

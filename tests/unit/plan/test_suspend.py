@@ -6,7 +6,8 @@ import pytest
 from plan_jobs import NOW, a_job, a_pod, deleted, of
 
 from dtj_api.names import Condition, Phase, Reason
-from dtj_api.status import JobStatus
+from dtj_api.scalars import Timestamp
+from dtj_api.status import JobStatus, NewcomerStatus
 from dtj_api.wire import Progress
 from dtj_operator.observe.view import STORE_INDEX
 from dtj_operator.plan import CreateWorker, DeletePod, DryRunWorker, plan
@@ -51,6 +52,13 @@ def test_a_failure_before_the_suspension_is_counted_all_the_same() -> None:
     made = plan(a_job().replicas(2).running().end(0, 1).spec(suspend=True).view())
     assert made.status.restarts.counted == 1
     assert made.status.phase == Phase.SUSPENDED
+
+
+def test_who_was_held_back_is_so_no_more_after_a_suspension() -> None:
+    later, row = Timestamp(NOW + 50), NewcomerStatus(in_vain=7, create_after=Timestamp(NOW + 50))
+    job = a_job().replicas(2).running().status(in_vain=3, create_after=later, newcomers=row).spec(suspend=True)
+    status = plan(job.view()).status
+    assert (status.in_vain, status.create_after, status.newcomers) == (0, None, NewcomerStatus())
 
 
 def test_what_ends_the_job_is_not_forgotten_over_a_suspension() -> None:

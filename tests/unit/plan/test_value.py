@@ -14,10 +14,11 @@ from report_values import refused_numbers, values_of
 
 import dtj_operator.plan
 import dtj_operator.render
+from dtj_api.known_pods import KnownPod
 from dtj_api.names import Component, Phase
 from dtj_api.scalars import Timestamp
 from dtj_api.spec import JobSpec
-from dtj_api.status import JobStatus
+from dtj_api.status import JobStatus, NewcomerStatus
 from dtj_api.wire import Clock, Pace, Progress, Report
 from dtj_operator.observe.view import DryRun, JobView, NodeView, PodView, Reported
 from dtj_operator.plan import CreateWorker, DeletePod, Plan, SendMeet, plan
@@ -59,6 +60,7 @@ def test_plan_and_render_import_no_clock_and_no_io(package) -> None:
 
 
 TIMES = st.one_of(st.floats(0, 4e9), st.sampled_from([0.0, 1.8e9, 1.8e9 + 31]))
+INT64 = st.integers(0, 2**63 - 1)
 UIDS = st.sampled_from(["a", "b", "c", "d"])
 TEXTS = st.sampled_from(["", "Evicted", "Succeeded", "Failed", "Running", "Pending", "\x00odd\n", "training", "done"])
 STATUSES = st.builds(
@@ -72,6 +74,10 @@ STATUSES = st.builds(
     counted_pods=st.sampled_from([(), ("a",), ("a", "zz")]),
     resumed_at=st.one_of(st.none(), TIMES.map(Timestamp)),
     create_after=st.one_of(st.none(), TIMES.map(Timestamp)),
+    trained=st.integers(0, 4),
+    in_vain=INT64,
+    newcomers=st.builds(NewcomerStatus, in_vain=INT64, create_after=st.one_of(st.none(), TIMES.map(Timestamp))),
+    pods=st.lists(st.builds(KnownPod, index=st.integers(0, 3), uid=UIDS, incarnation=st.integers(0, 4))).map(tuple),
 )
 PODS = st.builds(
     PodView,

@@ -18,9 +18,10 @@ from dtj_operator.observe.view import STORE_INDEX, PodView
 from dtj_operator.observe.worker import State
 from dtj_operator.plan.draft import Draft
 
+from .backoff import InVain, count_in_vain, hold_back, in_vain, pause, stood
 from .hopeless import note_end_of_pod
 from .interruption import note_failed_pod
-from .restarts import Fault, count, pause
+from .restarts import Fault, count
 from .rounds import count_unexplained, uncounted, write_off
 from .unreached_store import ended_ranks, in_a_row, unreached
 
@@ -40,6 +41,10 @@ class _Loss:
     """Where it was; empty when nobody knows."""
     breaks_ranks: bool = True
     """Ranks lost a peer by it: what they said of that is a consequence."""
+    in_vain: InVain | None = None
+    """Unless it has trained."""
+    stood: bool = False
+    """It was there for longer than any pause."""
 
 
 def count_losses(draft: Draft) -> None:
@@ -50,29 +55,33 @@ def count_losses(draft: Draft) -> None:
             draft.wake(node.until)
     _watch_workers(draft)
     needed = {STORE_INDEX, *draft.status.members}
-    losses = sorted([*_lost_workers(draft), *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
+    workers, exited = _lost_workers(draft)
+    losses = sorted([*workers, *_lost_store(draft)], key=lambda loss: (loss.end.at, loss.index))
     breaking = [loss for loss in losses if loss.breaks_ranks and loss.index in needed]
     if breaking:
         count_unexplained(draft, {loss.index for loss in losses}, _first(breaking))
-    in_vain = {loss.index for loss in losses if loss.incarnation > draft.status.trained}
-    if in_vain:
-        draft.set(in_vain=draft.status.in_vain + 1)
+    vain = [(loss.in_vain, loss.stood) for loss in losses if loss.in_vain] + [(each, False) for each in exited]
+    count_in_vain(draft, [each for each, _ in vain], anew=all(long for _, long in vain))
     for place, loss in enumerate(losses):
         # What ends together ends by the first; what ended with an incarnation that is over is its consequence.
         aftermath = not draft.roster.met and loss.incarnation < draft.status.incarnation
         message = f"pod {loss.name} is lost ({loss.end.cause}): {loss.end.message}"
         fault = Fault(loss.end.cause, message, loss.end.began, loss.node, loss.end.status, loss.end.message)
         counted = count(draft, fault, first=place == 0 and not aftermath, stops=loss.index in needed)
-        until = pause(draft, loss.end, charged=counted.charged, in_vain=loss.index in in_vain)
+        until = pause(draft, loss.in_vain, charged=counted.charged, ran=loss.end.ran)
         if loss.index == STORE_INDEX:
             _note_end_of_store(draft, loss.end.message, until)
-        elif until is not None and until > (draft.status.create_after or 0.0):
-            draft.set(create_after=until)
+        else:
+            hold_back(draft, loss.index, until)
         if counted.charged and draft.roster.is_member(loss.index):
             note_failed_pod(draft)
         note_end_of_pod(draft, loss.end, loss.name)
         reason = Reason.STORE_LOST if loss.index == STORE_INDEX else Reason.WORKER_LOST
         draft.warn(reason, message)
+    for each in exited:
+        hold_back(draft, each.index, pause(draft, each))
+        text = f"pod {names.worker_name(draft.view.name, each.index)} exited 0 before it trained: another one is made"
+        draft.tell("Warning", Reason.WORKER_LOST, text)
     lost = {loss.index for loss in losses}
     replaced = _replaced(draft)
     if draft.roster.met and (gone := (lost | missed | replaced) & needed):
@@ -113,8 +122,10 @@ def _call_back_finished(draft: Draft) -> set[int]:
     return {*finished} - {*there}
 
 
-def _lost_workers(draft: Draft) -> list[_Loss]:
+def _lost_workers(draft: Draft) -> tuple[list[_Loss], list[InVain]]:
+    """The workers that are lost, and those whose containers exited 0 though they never trained."""
     losses: list[_Loss] = []
+    exited: list[InVain] = []
     used: list[str] = []
     keep: dict[int, KnownPod] = {}
     draft.let_go()
@@ -129,21 +140,31 @@ def _lost_workers(draft: Draft) -> list[_Loss]:
         used.append(known.uid)
         end = _gone(draft) if pod is None else draft.seen.end_of(pod)
         if end is not None:
-            name, node = names.worker_name(draft.view.name, known.index), pod.node if pod is not None else ""
-            losses.append(_Loss(known.index, name, end, known.incarnation, node))
+            losses.append(_loss(draft, known, pod, end))
+        elif lost := in_vain(draft, known.index, known.incarnation):
+            exited.append(lost)
     passed = {*draft.status.counted_pods, *used}
     for index, pod in draft.roster.pods.items():
         if index in keep or pod.uid in passed or not draft.roster.is_needed(index):
             continue
+        made = KnownPod(index=index, uid=pod.uid, incarnation=pod.incarnation)
         if not draft.seen.over(pod):
-            keep[index] = KnownPod(index=index, uid=pod.uid, incarnation=pod.incarnation)
+            keep[index] = made
             continue
         used.append(pod.uid)
         if end := draft.seen.end_of(pod):
-            losses.append(_Loss(index, pod.name, end, pod.incarnation, pod.node))
+            losses.append(_loss(draft, made, pod, end))
+        elif lost := in_vain(draft, index, pod.incarnation):
+            exited.append(lost)
     draft.count_on(keep)
     draft.use_up(used)
-    return losses
+    return losses, exited
+
+
+def _loss(draft: Draft, known: KnownPod, pod: PodView | None, end: End) -> _Loss:
+    name, node = names.worker_name(draft.view.name, known.index), pod.node if pod is not None else ""
+    lost = in_vain(draft, known.index, known.incarnation)
+    return _Loss(known.index, name, end, known.incarnation, node, in_vain=lost, stood=stood(draft, pod))
 
 
 def _lost_store(draft: Draft) -> list[_Loss]:
@@ -157,7 +178,8 @@ def _lost_store(draft: Draft) -> list[_Loss]:
         breaks = pod is not None and not draft.seen.over(pod) and bool(ended_ranks(draft))
         node = pod.node if pod is not None else ""
         end = replace(end, cause=Cause.STORE_LOST)
-        losses.append(_Loss(STORE_INDEX, name, end, made_in, node, breaks_ranks=breaks))
+        lost = in_vain(draft, STORE_INDEX, made_in)
+        losses.append(_Loss(STORE_INDEX, name, end, made_in, node, breaks_ranks=breaks, in_vain=lost))
         draft.use_up([known])
         _know_store(draft, "")
     if store is not None and store.uid != known and not draft.roster.is_used_up(store.uid):
@@ -201,9 +223,9 @@ def _pass_over(draft: Draft, store: PodView) -> None:
     """A store that ended before the job counted on it: no loss, and no reason to make one after the other."""
     draft.use_up([store.uid])
     end = draft.seen.end_of(store) or End(Cause.STORE_LOST, draft.now, "it ended")
-    if in_vain := store.incarnation > draft.status.trained:
-        draft.set(in_vain=draft.status.in_vain + 1)
-    _note_end_of_store(draft, end.message, pause(draft, end, charged=False, in_vain=in_vain))
+    if lost := in_vain(draft, STORE_INDEX, store.incarnation):
+        count_in_vain(draft, [lost])
+    _note_end_of_store(draft, end.message, pause(draft, lost, ran=end.ran))
     draft.tell("Warning", Reason.STORE_LOST, f"pod {store.name} ended before anybody met there: {end.message}")
 
 

@@ -13,14 +13,11 @@ from dtj_api.failure_policy import Action
 from dtj_api.names import Cause
 from dtj_api.scalars import Timestamp
 from dtj_api.verdict import by_rule
-from dtj_operator.observe.ends import End
 from dtj_operator.plan.draft import Draft
 
 from .excluded_nodes import exclude
 from .interruption import interrupt
 
-NEVER_RAN_PAUSE = 5.0
-"""Seconds before a pod is made anew that ended before its container ran: a node may refuse pods as fast as it can."""
 _TEXT = 4096
 RECENT = 1000
 """Most times of restarts that the status keeps, since 100,000 would be more than can be stored. A budget of as many or
@@ -94,25 +91,3 @@ def _add(draft: Draft, cause: Cause, message: str, charged: bool) -> None:
         }
     )
     draft.set(restarts=restarts)
-
-
-def pause(draft: Draft, end: End, *, charged: bool, in_vain: bool) -> Timestamp | None:
-    """When the lost pod may be replaced: later and later after what is charged, and where one after the other is lost
-    in vain, whoever is to blame; None: at once.
-
-    Args:
-        in_vain: the job has not trained since the pod was made.
-    """
-    seconds = 0.0
-    if charged:
-        seconds = _doubled(draft, len(draft.status.restarts.recent))
-    if in_vain and draft.status.in_vain > 1:
-        seconds = max(seconds, _doubled(draft, draft.status.in_vain - 1))
-    if not charged and not end.ran:
-        seconds = max(seconds, NEVER_RAN_PAUSE)
-    return Timestamp(draft.now + seconds) if seconds else None
-
-
-def _doubled(draft: Draft, times: int) -> float:
-    backoff = draft.spec.failure_policy.backoff
-    return min(float(backoff.max), backoff.initial * 2.0 ** max(0, min(times, 32) - 1))

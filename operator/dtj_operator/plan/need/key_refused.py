@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dtj_api import names
 from dtj_api.names import Reason
+from dtj_operator.plan.count.backoff import replace
 from dtj_operator.plan.draft import Draft
 
 
@@ -19,8 +20,7 @@ def replace_refusing(draft: Draft) -> None:
     deaf = [index for index in draft.status.members if _stays_away(draft, index)]
     if not deaf:
         return
-    for index in deaf:
-        draft.replace(draft.roster.pods[index], "it refuses the job's key")
+    replace(draft, deaf, "it refuses the job's key")
     more = f" (and {len(deaf) - 1} more)" if len(deaf) > 1 else ""
     text = (
         f"pod {names.worker_name(draft.view.name, deaf[0])}{more} refuses the key in the Secret "

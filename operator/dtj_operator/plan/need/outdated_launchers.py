@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dtj_api import names
 from dtj_api.names import Reason
+from dtj_operator.plan.count.backoff import replace
 from dtj_operator.plan.count.unreached_store import outdated
 from dtj_operator.plan.draft import Draft
 
@@ -17,9 +18,7 @@ def replace_outdated(draft: Draft) -> None:
     old = outdated(draft) if draft.roster.met else []
     if not old:
         return
-    for index in old:
-        why = "its launcher is of an earlier version, which cannot speak with the store of this one"
-        draft.replace(draft.roster.pods[index], why)
+    replace(draft, old, "its launcher is of an earlier version, which cannot speak with the store of this one")
     more = f" (and {len(old) - 1} more)" if len(old) > 1 else ""
     text = (
         f"pod {names.worker_name(draft.view.name, old[0])}{more} was started by an earlier version, whose launcher "

@@ -40,15 +40,15 @@ def keep_pods(draft: Draft) -> None:
         draft.wake(until)
     elif store not in occupied:
         draft.act(CreateStore(store, draft.status.incarnation, avoid))
-    if not missing:
-        return
-    after = draft.status.create_after
-    if after is not None and draft.now < after:
-        draft.wake(after)
-        return
-    for index in missing:
+    held = {index: until for index in missing if (until := draft.made_after(index)) is not None and draft.now < until}
+    for until in held.values():
+        draft.wake(until)
+    due = [index for index in missing if index not in held]
+    for index in due:
         draft.act(CreateWorker(names.worker_name(draft.view.name, index), index, draft.status.incarnation, avoid))
-    which = f"worker {missing[0]}" if len(missing) == 1 else f"{len(missing)} workers"
+    if not due:
+        return
+    which = f"worker {due[0]}" if len(due) == 1 else f"{len(due)} workers"
     draft.tell("Normal", Reason.CREATED, f"creating {which} in incarnation {draft.status.incarnation}")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from dtj_api.names import LauncherState, Phase, Reason
 from dtj_api.wire import Report
+from dtj_operator.plan.count.backoff import end_rows
 from dtj_operator.plan.count.rounds import broken_rounds, uncounted
 from dtj_operator.plan.draft import Draft
 
@@ -51,11 +52,11 @@ def _phase(draft: Draft) -> Phase:
 
 
 def note_trained(draft: Draft) -> None:
-    """What is lost from now on is not lost in vain."""
+    """What takes part is not lost in vain from now on."""
     status = draft.status
-    if draft.status.phase == Phase.RUNNING and (status.trained != status.incarnation or status.in_vain):
-        store = status.store.model_copy(update={"error": "", "create_after": None})
-        draft.set(trained=status.incarnation, in_vain=0, store=store)
+    if status.phase == Phase.RUNNING and status.trained != status.incarnation:
+        end_rows(draft)
+        draft.set(trained=status.incarnation, store=status.store.model_copy(update={"error": "", "create_after": None}))
 
 
 def trains(draft: Draft) -> bool:

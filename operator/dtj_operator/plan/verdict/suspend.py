@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dtj_api import names
 from dtj_api.names import Component, Phase, Reason
 from dtj_api.scalars import Timestamp
-from dtj_api.status import StoreStatus
+from dtj_api.status import NewcomerStatus, StoreStatus
 from dtj_operator.observe.view import PodView
 from dtj_operator.observe.worker import held_up
 from dtj_operator.plan.count.progress import note_last_save
@@ -39,6 +39,7 @@ def suspend(draft: Draft) -> None:
             counted_pods=(),
             create_after=None,
             in_vain=0,
+            newcomers=NewcomerStatus(),
             template_hash="",
         )
         draft.tell("Normal", Reason.SUSPENDED, "suspended: the pods save and leave, checkpoints are kept")
