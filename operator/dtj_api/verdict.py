@@ -60,9 +60,14 @@ def cannot_run(spec: JobSpec, failure: Failure, said: str) -> Verdict | None:
 
 def volume_failed(spec: JobSpec, failure: Failure, said: str) -> Verdict | None:
     """The volume failed under the ranks, where `checkpoint.onFailure` is Fail."""
-    if not failure.of_volume or spec.checkpoint is None or spec.checkpoint.on_failure is not OnFailure.FAIL:
+    return checkpoint_failed(spec, Reason.VOLUME_FAILED, said) if failure.of_volume else None
+
+
+def checkpoint_failed(spec: JobSpec, reason: Reason, said: str) -> Verdict | None:
+    """Checkpoints do not reach the volume, where `checkpoint.onFailure` is Fail."""
+    if spec.checkpoint is None or spec.checkpoint.on_failure is not OnFailure.FAIL:
         return None
-    return Verdict(Reason.VOLUME_FAILED, f"checkpoint.onFailure is Fail: {said}")
+    return Verdict(reason, f"checkpoint.onFailure is Fail: {said}")
 
 
 def repetition(old: CrashLoopStatus, failure: Failure, step: int | None, reached: int | None) -> CrashLoopStatus:

@@ -81,6 +81,12 @@ class Worker(NamedTuple):
         return self.answers or self.state is State.UP
 
     @property
+    def hears(self) -> bool:
+        """Its launcher runs, if only until it has left: what ends its ranks may arrive."""
+        runs = self.pod is not None and self.pod.running_since is not None
+        return self.listens or (runs and self.state is State.LEAVING)
+
+    @property
     def deaf(self) -> bool:
         """It runs, and has not answered for so long that somebody should know."""
         return self.state is State.UP and self.reason is Reason.UNREACHABLE

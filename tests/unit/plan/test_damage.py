@@ -45,6 +45,11 @@ def test_it_is_told_once_whoever_tells_it_again() -> None:
     assert second.status.checkpoint.damaged == (FOUND,)
 
 
+def test_the_rank_0_of_the_last_round_is_believed() -> None:
+    job = _damaged(FOUND).says(1, group_rank=0, round=2, damaged=("step-30.i2: x",))
+    assert plan(job.view()).status.checkpoint.damaged == ("step-30.i2: x",)
+
+
 def test_each_one_has_its_event_and_the_last_ones_are_kept() -> None:
     texts = tuple(f"step-{number}.i1: model is missing" for number in range(1, 8))
     job = _damaged(*texts[:5])

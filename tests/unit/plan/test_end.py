@@ -80,6 +80,14 @@ def test_a_job_that_is_given_up_stops_its_workers() -> None:
     assert [act.message for act in of(plan(late.view()), SendStop)] == [Stop(1, save=True)]
 
 
+def test_at_the_end_nothing_is_sent_to_a_worker_that_is_lost_with_its_node() -> None:
+    job = a_job().replicas(3).spec(lifecycle={"activeDeadline": "50s"}).running()
+    job.node("node-b", ready=False, not_ready_since=NOW - 500).change(2, deletion_at=NOW + 100)
+    made = plan(job.view())
+    assert made.status.phase == Phase.FAILED
+    assert [act.uid for act in of(made, SendStop)] == ["pod-0-1", "pod-2-1"], "who leaves hears it all the same"
+
+
 def _overdue(keep: str):
     lifecycle = {"activeDeadline": "50s", "cleanPods": keep}
     job = a_job().replicas(1).spec(lifecycle=lifecycle).running()

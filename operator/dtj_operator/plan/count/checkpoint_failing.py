@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtj_api.checkpoint import Checkpoint, Every, OnFailure
+from dtj_api.checkpoint import Checkpoint, Every
 from dtj_api.names import Condition, Phase, Reason
 from dtj_api.scalars import Duration, Timestamp
 from dtj_api.status import CheckpointStatus
+from dtj_api.verdict import checkpoint_failed
 from dtj_api.wire import LostSaves, Progress, Report
 from dtj_operator.plan.draft import Draft
 
@@ -42,17 +43,17 @@ def note_saves(draft: Draft) -> None:
     checkpoint = draft.spec.checkpoint
     if checkpoint is None:
         return
-    leader = _publisher(draft)
+    leader = publisher(draft)
     if leader is not None:
         _count(draft, leader)
     trouble = _failing(draft, leader) or _volume(draft) or _late(draft, checkpoint, leader) or _slow(checkpoint, leader)
     if trouble is not None:
-        _tell(draft, trouble, checkpoint)
+        _tell(draft, trouble)
     elif draft.status.is_true(Condition.CHECKPOINT_FAILING):
         _mended(draft, leader)
 
 
-def _publisher(draft: Draft) -> Report | None:
+def publisher(draft: Draft) -> Report | None:
     """Rank 0's pod: it publishes. Also one that leaves with the stretch, and is no member any more."""
     told = [known.report for known in draft.view.reports.values()]
     current = [each for each in told if each.incarnation == draft.status.incarnation and each.group_rank == 0]
@@ -155,13 +156,13 @@ def _slow(checkpoint: Checkpoint, leader: Report | None) -> _Trouble | None:
     return _Trouble(Reason.VOLUME_SLOW, f"{text}; {advice(Reason.VOLUME_SLOW)}, or raise checkpoint.every")
 
 
-def _tell(draft: Draft, trouble: _Trouble, checkpoint: Checkpoint) -> None:
+def _tell(draft: Draft, trouble: _Trouble) -> None:
     before = draft.status.condition(Condition.CHECKPOINT_FAILING)
     message = trouble.message
-    if trouble.fatal and checkpoint.on_failure is OnFailure.FAIL:
-        message = f"checkpoint.onFailure is Fail: {message}"
+    if trouble.fatal and (why := checkpoint_failed(draft.spec, trouble.reason, message)) is not None:
+        message = why.message
         if not draft.status.done:
-            draft.give_up(trouble.reason, message)
+            draft.give_up(*why)
     if before is None or before.status != "True" or before.reason != trouble.reason:
         draft.tell("Warning", trouble.reason, message)
     draft.condition(Condition.CHECKPOINT_FAILING, True, trouble.reason, message)

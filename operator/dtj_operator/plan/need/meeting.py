@@ -123,6 +123,6 @@ def _release_peers(draft: Draft) -> None:
 
 def _release(draft: Draft, index: int, message: Release) -> None:
     row = draft.roster.worker(index)
-    if row.listens or row.state is State.LEAVING:
+    if row.hears:
         pod = draft.roster.pods[index]
         draft.act(SendRelease(pod.name, pod.uid, pod.ip, message))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dtj_api.names import Condition, Reason
+from dtj_operator.plan.count.checkpoint_failing import publisher
 from dtj_operator.plan.draft import Draft
 
 KEPT = 5
@@ -12,8 +13,8 @@ def note_damaged(draft: Draft) -> None:
     """Tell of each damaged checkpoint once, and that all is well again when a later one has been published."""
     known = draft.status.checkpoint.damaged
     # Rank 0 finds them. Those of pods that had it before would come round again when more than are kept were told.
-    told = next((report.damaged for report in draft.roster.reports.values() if report.group_rank == 0), ())
-    new = [text for text in told if text not in known]
+    leader = publisher(draft)
+    new = [text for text in leader.damaged if text not in known] if leader is not None else []
     if new:
         kept = (*known, *new)[-KEPT:]
         draft.set(checkpoint=draft.status.checkpoint.model_copy(update={"damaged": kept}))

@@ -107,7 +107,7 @@ def _time_to_live(draft: Draft, finished: float) -> None:
 def _stop(draft: Draft) -> None:
     save = _saves(draft)
     for pod in sorted(draft.view.pods, key=lambda each: each.name):
-        if _runs(pod):
+        if pod.component == Component.WORKER and draft.seen.row(pod).hears:
             draft.act(SendStop(pod.name, pod.uid, pod.ip, Stop(_incarnation_of(draft, pod), save)))
 
 
@@ -124,10 +124,6 @@ def _incarnation_of(draft: Draft, pod: PodView) -> int:
     if said is not None:
         return said.report.incarnation
     return draft.status.incarnation if draft.roster.met and draft.roster.is_member(pod.index) else 0
-
-
-def _runs(pod: PodView) -> bool:
-    return pod.component == Component.WORKER and pod.phase == "Running" and bool(pod.ip) and not ended(pod)
 
 
 def selector(uid: str) -> str:
