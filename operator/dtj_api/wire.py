@@ -2,8 +2,9 @@
 
 The operator POSTs a control message to port 9401 of a worker pod; the launcher answers with its `Report`, the same
 JSON that `GET /progress` on port 9400 serves unsigned. Each message is idempotent and monotonic by construction, so a
-replayed one does nothing: `meet` of a lower incarnation is refused, `release` names the round that it ends, `save`
-carries an id, `stop` is final. The signature covers method, path, the target pod's uid and the body.
+replayed one does nothing: `meet` of a lower incarnation is refused and its `rounds` never fall, `release` names the
+round that it ends, `save` carries an id, `stop` is final. The signature covers method, path, the target pod's uid and
+the body.
 Standard library only: the launcher runs in foreign images.
 """
 
@@ -51,6 +52,9 @@ class Meet:
     max_nodes: int
     store: str
     """`<ip>:<port>` of the rendezvous store."""
+    rounds: int | None = None
+    """The highest round of this incarnation whose ranks may start; said again, higher, for each that may. A launcher
+    takes it with the same terms. None: this sender lets each start, or is of a version that does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +256,8 @@ class Report:
     """The last checkpoints that this pod found damaged, as `<name>: <what is wrong>`, oldest first."""
     volume: VolumeTry = field(default_factory=VolumeTry)
     lost_saves: LostSaves = field(default_factory=LostSaves)
+    held: Count = 0
+    """Pods of its round, where its ranks start only when a `meet` lets them; 0: they wait for no word."""
     store_protocol: Count = 0
     """The `STORE_PROTOCOL` that it speaks; 0: that of torch, as the first version did."""
 

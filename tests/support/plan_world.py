@@ -49,6 +49,8 @@ class Launcher:
     """Its ranks have ended and no new round has formed."""
     error: str = ""
     """Why it takes part in nothing until it is told to meet again."""
+    held: int = 0
+    """Pods of its round, which has formed and waits for the word to start."""
     up_at: float = 0.0
     """When its container started; it answers a moment later."""
     other_key: bool = False
@@ -114,6 +116,8 @@ class World:
         """Pods whose ranks have run in a round."""
         self.deletes: list[tuple[DeletePod, JobStatus, PodView]] = []
         self.meets: list[tuple[str, Meet]] = []
+        self.starts: list[tuple[str, int, int]] = []
+        """Each start of a launcher's ranks: pod uid, incarnation, round."""
         self.plans: list[Plan] = []
         self._serial = 0
         self._heard: dict[str, Reported] = {}
@@ -265,7 +269,13 @@ class World:
             launcher.meet = action.message
             launcher.broken = False
             launcher.error = ""
+            launcher.held = 0
             launcher.failures = launcher.failures[-20:]
+        elif launcher.meet is not None and action.message.rounds is not None:
+            rounds = max(action.message.rounds, launcher.meet.rounds or 0)
+            launcher.meet = replace(launcher.meet, rounds=rounds)
+            if launcher.held and launcher.round <= rounds:
+                self._start_ranks(action.uid)
 
     def _stop(self, uid: str, message: Stop) -> None:
         launcher = self.launchers.get(uid)
@@ -360,8 +370,17 @@ class World:
                 continue
             number = max(each.round for _, each in group) + 1
             for uid, each in group:
-                each.round, each.state, each.broken = number, LauncherState.TRAINING, False
-                self.trained.add(uid)
+                each.round, each.state, each.broken = number, LauncherState.STARTING, False
+                if each.meet is None or each.meet.rounds is None or number <= each.meet.rounds:
+                    self._start_ranks(uid)
+                else:
+                    each.held = len(group)
+
+    def _start_ranks(self, uid: str) -> None:
+        each = self.launchers[uid]
+        each.state, each.held = LauncherState.TRAINING, 0
+        self.trained.add(uid)
+        self.starts.append((uid, each.incarnation, each.round))
 
     def _train(self) -> None:
         groups: dict[tuple[int, int], list[str]] = {}
@@ -457,6 +476,7 @@ class World:
             progress=Progress(step=self.step, total_steps=self.steps, updated_at=self.now, loss=1.0),
             last_save=each.last_save,
             error=each.error,
+            held=each.held,
             reports=True,
         )
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dtj_api.failure_policy import Action
 from dtj_api.spec import JobSpec
 from dtj_trainer.cli.failures import Failures
 from dtj_trainer.launch.local.job import LocalJob
@@ -54,6 +55,14 @@ def test_a_run_that_always_fails_ends_with_an_error(local, tmp_path, capfd):
 def test_where_no_restart_is_allowed_nothing_starts_twice(local, tmp_path):
     assert local("crash.py", workers=1, env={"DTJ_MAX_RESTARTS": "0"}, judge=judge(0)) == 1
     assert len((tmp_path / "began").read_text().split()) == 1
+
+
+def test_where_no_restart_is_allowed_what_is_charged_to_nobody_is_followed_by_another_start(local):
+    rule = {"onExitCodes": [3], "action": Action.RESTART_EXCUSED}
+    policy = judge(failurePolicy={"maxRestarts": 0, "rules": [rule]})
+    told = []
+    assert local("exits.py", "3", env={"DTJ_MAX_RESTARTS": "0"}, judge=policy, on_report=told.append) == 0
+    assert max(report.round for reports in told for report in reports) == 2
 
 
 def test_a_run_whose_configuration_is_wrong_ends_at_once(local, capfd):

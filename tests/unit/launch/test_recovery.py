@@ -115,12 +115,3 @@ def test_what_a_rank_started_in_a_session_of_its_own_ends_with_the_round(start):
     job.signal(job.workers[0].process, signal.SIGTERM)
     assert job.exit_code(job.workers[0]) == 143
     assert not is_alive(int(second))
-
-
-def test_a_round_that_no_restart_is_allowed_for_waits_for_the_operator_and_begins_where_it_lets_it(start):
-    """What the volume did, or a peer that went, is charged to nobody: then training goes on."""
-    job = start(2, "exits.py", "3", env={"DTJ_MAX_RESTARTS": "0"})
-    job.wait("the failure in the log", lambda: "exit code 3" in job.output())
-    reports = job.wait_reports("the next round, formed", lambda r: r.round == 2)
-    assert {report.state for report in reports} <= {"starting", "done"}
-    job.wait_reports("its end", lambda r: (r.round, r.state) == (2, "done"))

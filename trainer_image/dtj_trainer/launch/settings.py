@@ -45,7 +45,7 @@ class Settings:
     preload: bool
     """Whether ranks may be forks of a process that has imported torch."""
     restarts: bool
-    """False: ranks that failed are started again only if the operator lets them."""
+    """False: the ranks of a later round are started only if the operator lets them."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:

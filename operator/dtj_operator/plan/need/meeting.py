@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dtj_api.names import STORE_PORT, LauncherState, Reason
 from dtj_api.wire import Meet, Release, Report, address
@@ -20,6 +21,7 @@ from dtj_operator.plan.count.rounds import broken_rounds
 from dtj_operator.plan.draft import Draft
 
 from .children import ready_to_meet
+from .word import highest_round, let_start
 
 _AT_WORK = (LauncherState.TRAINING, LauncherState.DRAINING, LauncherState.DONE)
 
@@ -42,11 +44,13 @@ def meet(draft: Draft) -> None:
         number = draft.status.incarnation
         told_to_meet(draft)
         draft.tell("Normal", Reason.NEW_INCARNATION, f"incarnation {number}: {len(members)} workers meet")
+    highest = highest_round(draft)
     message = Meet(
         incarnation=draft.status.incarnation,
         min_nodes=draft.status.min_members,
         max_nodes=len(draft.status.members),
         store=draft.status.store.address,
+        rounds=None if draft.spec.failure_policy.max_restarts else highest,
     )
     elsewhere = _elsewhere(draft, members)
     at_work = _at_work(draft) if elsewhere else Counter()
@@ -58,6 +62,10 @@ def meet(draft: Draft) -> None:
             continue
         pod = draft.roster.pods[index]
         draft.act(SendMeet(pod.name, pod.uid, pod.ip, message))
+    for index in let_start(draft, highest):
+        # Whatever maxRestarts is by now: launchers keep to the one that they began with.
+        pod = draft.roster.pods[index]
+        draft.act(SendMeet(pod.name, pod.uid, pod.ip, replace(message, rounds=highest)))
     _release_peers(draft)
 
 

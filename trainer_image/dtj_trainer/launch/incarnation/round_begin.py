@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
+
 from dtj_api.names import LauncherState
 from dtj_trainer.launch.incarnation.tools import Tools
 from dtj_trainer.launch.meeting.meeting import Meeting
 from dtj_trainer.launch.meeting.round import Round
 from dtj_trainer.launch.ranks.environment import rank_environment
 from dtj_trainer.launch.ranks.ranks import Rank
-
-VERDICT = 5.0
-"""Seconds for the operator to end a job whose failure it has just been told."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,12 @@ class RoundBegin:
         Raises:
             LeaveError, RendezvousError, StoreLostError, VolumeNotSharedError.
         """
+        while True:
+            round = self._form()
+            if self._may_start(round):
+                return round
+
+    def _form(self) -> Round:
         tools, board = self.tools, self.tools.board
         board.set(self.incarnation, state=LauncherState.MEETING)
         if tools.probe:
@@ -54,8 +59,6 @@ class RoundBegin:
                 board.set(self.incarnation, volume_shared=True)
         if tools.probe:
             tools.probe.wait(self.pause)
-        if round.number > 1 and not tools.restarts:
-            self._wait_for_a_verdict()
         return round
 
     def start(self, round: Round, ranks: list[Rank], on_exit: Callable[[Rank], None]) -> None:
@@ -89,12 +92,30 @@ class RoundBegin:
             ranks.append(rank)
         board.training.started()
 
-    def _wait_for_a_verdict(self) -> None:
-        """No restart is allowed: who counts the failure, once this round has formed, ends the job by it.
+    def _may_start(self, round: Round) -> bool:
+        """Wait until the operator lets the round start, where it has to; False if it was over before.
 
-        Or it was nobody's fault: then nothing comes.
+        Raises:
+            LeaveError, StoreLostError.
+            RendezvousTimeoutError: no word came. Who meets anew does so by the operator's word too, of any version.
         """
-        formed = time.monotonic()
-        while self.tools.board.shown_at < formed:
-            self.pause(self.meeting.tick)
-        self.pause(VERDICT)
+        board, wait = self.tools.board, self.meeting.join_timeout
+        deadline = time.monotonic() + wait
+        try:
+            while not self._is_let(round):
+                board.set(self.incarnation, held=len(round.members))
+                if self.meeting.superseded():
+                    return False
+                if time.monotonic() > deadline:
+                    raise RendezvousTimeoutError(
+                        f"round {round.number} was not let start within {wait:g} s: with maxRestarts 0 the ranks wait "
+                        "for the operator's word, and an operator of an earlier version does not know it"
+                    )
+                self.pause(self.meeting.tick)
+            return True
+        finally:
+            board.set(self.incarnation, held=0)
+
+    def _is_let(self, round: Round) -> bool:
+        said = self.tools.board.may_start(round.number)
+        return self.tools.restarts or round.number == 1 if said is None else said

@@ -30,7 +30,7 @@ class Tools:
     check: VolumeCheck | None
     probe: VolumeProbe | None
     restarts: bool
-    """False: ranks that failed wait until the operator has had the time to end the job."""
+    """False: the ranks of a later round start only upon the operator's word."""
     on_failure: Callable[[Failure, str], None]
     """Told the first failure of a round, with its traceback."""
     on_trained: Callable[[], None]

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dtj_api.names import Env, ExitCode
@@ -206,6 +206,22 @@ class LocalJob:
         self.message = Meet(self.incarnation, fewest or most, most, f"{HOST}:{self.store_port}")
         for worker in self.workers:
             self._send_when_up(worker, self.message, stopped)
+
+    def let_start(self, reports: Sequence[Report]) -> None:
+        """Let the ranks of the newest round start where they wait for it, once all launchers are in that round.
+
+        Args:
+            reports: of those that answer; what they tell has been judged.
+        """
+        rounds = {(report.incarnation, report.round) for report in reports}
+        if self.message is None or len(reports) < len(self.workers) or len(rounds) > 1:
+            return
+        held = {report.index: report.round for report in reports if report.held}
+        for worker in self.workers:
+            if worker.index in held:
+                # One that has just ended is seen to have.
+                with contextlib.suppress(OSError):
+                    worker.send(replace(self.message, rounds=held[worker.index]))
 
     def _send_when_up(self, worker: Worker, message: Message, stopped: Callable[[], bool]) -> None:
         while not stopped():

@@ -145,6 +145,11 @@ class Meeting(RendezvousHandler):
             RendezvousStoreInfo(first.address, first.port),
         )
 
+    @property
+    def join_timeout(self) -> float:
+        """Seconds that a launcher waits for others at most."""
+        return self._terms.join_timeout
+
     def release_port(self) -> None:
         """Let the port go that was kept for the ranks' own store; call just before they start."""
         if self._held:

@@ -37,8 +37,6 @@ class Board:
         self._damaged: list[str] = []
         self._told: set[str] = set()
         self._saves = SaveLog()
-        self.shown_at = float("-inf")
-        """When somebody last fetched the report, by the monotonic clock."""
         self._fields: dict[str, Any] = {
             "pod_uid": pod_uid,
             "index": index,
@@ -51,7 +49,7 @@ class Board:
         }
 
     def accept(self, meet: Meet) -> bool:
-        """Take a new incarnation; False if it is the one that was taken last.
+        """Take a new incarnation; False if it is the one that was taken last, of which more rounds may start perhaps.
 
         Where ranks run, they may have to save first: until `enter` the report tells of them, so that who reads it knows
         which round to end if a peer of theirs is lost.
@@ -63,7 +61,9 @@ class Board:
             if self._fields["state"] == LauncherState.DRAINING:
                 raise Refused("this launcher is leaving")
             if self._meet is not None:
-                if meet == self._meet:
+                if replace(meet, rounds=None) == replace(self._meet, rounds=None):
+                    told = [rounds for rounds in (self._meet.rounds, meet.rounds) if rounds is not None]
+                    self._meet = replace(meet, rounds=max(told, default=None))
                     return False
                 if meet.incarnation <= self._meet.incarnation:
                     raise Refused(
@@ -78,7 +78,7 @@ class Board:
     def enter(self, meet: Meet) -> bool:
         """The ranks of the incarnation before are done with; False if a newer one has been taken since."""
         with self._lock:
-            if meet != self._meet:
+            if self._meet is None or meet.incarnation != self._meet.incarnation:
                 return False
             if self._fields["incarnation"] != meet.incarnation:
                 self._enter(meet)
@@ -92,6 +92,7 @@ class Board:
             "world_size": 0,
             "group_rank": -1,
             "error": "",
+            "held": 0,
         }
 
     def set(self, incarnation: int, **fields: Any) -> None:
@@ -181,6 +182,12 @@ class Board:
         """The incarnation that this launcher is in, or about to be in."""
         with self._lock:
             return int(self._fields["incarnation"]) if self._meet is None else self._meet.incarnation
+
+    def may_start(self, round: int) -> bool | None:
+        """Whether the ranks of this round may start, by the last `meet`; None: it does not say."""
+        with self._lock:
+            rounds = None if self._meet is None else self._meet.rounds
+            return None if rounds is None else round <= rounds
 
     def report(self) -> Report:
         """All of it."""

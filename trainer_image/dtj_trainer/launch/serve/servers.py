@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -104,7 +103,6 @@ class Servers:
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"", "text/plain")
         if request.path == "/progress":
             self._seen.set()
-            self._board.shown_at = time.monotonic()
             return Answer(HTTPStatus.OK, encode(self._board.report()))
         if request.path == "/metrics":
             return Answer(HTTPStatus.OK, render(self._settings.job, self._board), CONTENT_TYPE)
