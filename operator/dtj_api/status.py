@@ -141,7 +141,7 @@ class CrashLoopStatus(StatusModel):
     same_step: int = 0
     """Failures in a row after that step."""
     error: Annotated[str, Field(max_length=1024)] = ""
-    """The user's error that it was, or empty."""
+    """The user's error that it was, or would be if it came again; else empty."""
     same_error: int = 0
     """How often in a row."""
 

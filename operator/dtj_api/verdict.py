@@ -79,7 +79,7 @@ def repetition(old: CrashLoopStatus, failure: Failure, step: int | None, reached
         step: the last one before it; None: nobody has told it yet.
         reached: the last step that the job is known to have made.
     """
-    error = failure.message[:_TEXT] if failure.user_error else ""
+    error = failure.users_error(step)[:_TEXT]
     # A step that nobody has told is the same one, unless the job is known to have got further.
     elsewhere = old.step is not None and (
         step != old.step if step is not None else reached is not None and reached > old.step

@@ -126,6 +126,20 @@ class Failure:
     of_volume: bool = False
     """The volume failed under a save or under the choice of what to restore; the code did nothing wrong."""
 
+    if_repeated: str = ""
+    """An exit code, or memory that ran out, before any step: the user's error if the next failure is the same. Empty:
+    it is none of these, or the world may be to blame."""
+
+    def users_error(self, step: int | None) -> str:
+        """What tells the user's error from others, where it is one or would be if it came again; else empty.
+
+        Args:
+            step: the last one before it; None: nobody has made one, as far as is known.
+        """
+        if self.user_error:
+            return self.message
+        return self.if_repeated if step is None else ""
+
     @property
     def cause(self) -> Cause:
         """Why the ranks are restarted after it."""

@@ -110,6 +110,7 @@ def a_failure(round_: int = 1, *, incarnation: int = 1, rank: int = 0, **fields:
         pod=fields.pop("pod", ""),
         pod_uid=fields.pop("pod_uid", ""),
         of_volume=fields.pop("of_volume", False),
+        if_repeated=fields.pop("if_repeated", ""),
     )
 
 

@@ -6,7 +6,14 @@ import signal
 import pytest
 
 from dtj_api.names import Env
-from dtj_trainer.launch.ranks.errors import MAX_TEXT, describe, is_user_error, printed_error, read_error
+from dtj_trainer.launch.ranks.errors import (
+    MAX_TEXT,
+    blames_the_world,
+    describe,
+    is_user_error,
+    printed_error,
+    read_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,51 @@ def test_the_error_of_a_program_that_records_none_is_read_from_its_last_lines(st
     reports = job.wait_reports("a failure", lambda r: r.failures)
     failure = reports[0].failures[0]
     assert (failure.message, failure.user_error) == (message, user_error)
+
+
+@pytest.mark.parametrize("preload", ["true", "false"])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("exit", "exit code 3"),
+        ("text", "exit code 1"),
+        ("memory", "OutOfMemoryError"),
+        # After a step it is another matter.
+        ("late exit", ""),
+        ("late memory", ""),
+        # The world's, whatever the script makes of it; and what is the user's the first time.
+        ("connection", ""),
+        ("caught", ""),
+        ("text of the world", ""),
+        ("abort", ""),
+        ("not found", ""),
+        ("value", ""),
+    ],
+)
+def test_what_would_be_the_users_if_it_came_again_is_told(start, how, words, preload):
+    job = start(1, "fails.py", how, env={Env.LAUNCHER_PRELOAD: preload})
+    reports = job.wait_reports("a failure", lambda r: r.failures)
+    failure = reports[0].failures[0]
+    assert (failure.if_repeated, failure.user_error) == (words, how == "value")
+
+
+@pytest.mark.parametrize(
+    ("lines", "world"),
+    [
+        ("INFO: it ends", False),
+        ("INFO: NCCL version 2.27\nINFO: it ends\n", False),
+        ("INFO: connection refused\n\n", True),
+        ("{inner}ConnectionResetError: gone\ngiving up", True),
+        ("{inner}dtj.SaveError: no space\ngiving up", True),
+        ("[rank1]: torch.distributed.DistNetworkError: x", False),
+        ("{inner}torch.distributed.DistNetworkError: x\ngiving up", True),
+        ("{frames}ValueError: x\ngiving up", False),
+        ("{inner}FileNotFoundError: [Errno 2] x\ngiving up", False),
+        ("{inner}torch.OutOfMemoryError: CUDA out of memory.\ngiving up", False),
+    ],
+)
+def test_the_world_is_to_blame_where_a_log_ends_with_its_errors(lines, world):
+    assert blames_the_world(lines.format(inner=INNER, frames=FRAMES)) is world
 
 
 FRAMES = """Traceback (most recent call last):

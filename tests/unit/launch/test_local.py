@@ -47,9 +47,17 @@ def test_a_run_succeeds_and_tells_of_its_progress(local):
 
 
 def test_a_run_that_always_fails_ends_with_an_error(local, tmp_path, capfd):
-    assert local("crash.py", workers=1, judge=judge(1)) == 1
+    assert (
+        local("crash.py", workers=1, judge=judge(failurePolicy={"maxRestarts": 1, "crashLoop": {"sameError": 0}})) == 1
+    )
     assert len((tmp_path / "began").read_text().split()) >= 2
     assert "2 failures within 1h, and failurePolicy.maxRestarts allows 1 restarts" in capfd.readouterr().err
+
+
+def test_a_run_that_leaves_by_the_same_exit_code_before_any_step_is_not_begun_a_third_time(local, tmp_path, capfd):
+    assert local("crash.py", workers=1, judge=judge()) == 1
+    assert "the same error came 2 times in a row" in capfd.readouterr().err
+    assert len((tmp_path / "began").read_text().split()) >= 2
 
 
 def test_where_no_restart_is_allowed_nothing_starts_twice(local, tmp_path):

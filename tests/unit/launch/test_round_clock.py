@@ -65,3 +65,36 @@ def test_a_checkpoint_that_was_read_is_no_step_that_was_made():
     assert training.clock().restored_step == 40
     training.take(0, {"type": "report", "step": 41})
     assert training.progress().step == 41
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "reports", "before"),
+    [
+        ([], 30.0, False, True),
+        # It says nothing: after a while it may have made steps, unless it is known to tell of them.
+        ([], 300.0, False, False),
+        ([], 300.0, True, True),
+        ([{"type": "phase", "phase": "restore"}, {"type": "restored", "step": 50}], 300.0, False, True),
+        ([HELLO_STEP], 1.0, True, False),
+        ([{"type": "saved", "step": 3}], 1.0, False, False),
+        ([{"type": "ready"}], 1.0, False, False),
+    ],
+)
+def test_whether_a_round_has_made_a_step_is_told_by_what_ranks_say_and_by_time(said, seconds, reports, before):
+    clock = RoundClock()
+    clock.formed(10.0)
+    clock.take(0, HELLO_STEP, 10.5)
+    clock.formed(11.0)
+    clock.started(11.0)
+    for message in said:
+        clock.take(0, message, 12.0)
+    assert clock.before_steps(reports, 11.0 + seconds) is before
+
+
+def test_the_pace_of_steps_is_a_sign_of_them():
+    training = Training(Timeout())
+    training.begin_round({0: 0})
+    training.started()
+    assert training.before_steps()
+    training.take(0, {"type": "pace", "seconds": 0.5})
+    assert not training.before_steps()

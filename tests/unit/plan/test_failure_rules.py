@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plan_jobs import NOW, a_failure, a_job, a_pod, failed
 
-from dtj_api.names import Condition, Phase, Reason
+from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
 from dtj_api.status import CrashLoopStatus, Interruption
 from dtj_api.wire import Clock
@@ -99,6 +99,50 @@ def test_the_same_error_of_the_users_twice_in_a_row_ends_the_job_with_its_traceb
     assert reason == Reason.USER_ERROR
     assert message.startswith("the same error came 2 times in a row, and a restart does not help: rank 0")
     assert message.endswith("ValueError: boom\nline 7, in loss")
+
+
+def _memory(pid: int) -> dict[str, Any]:
+    return {"message": f"OutOfMemoryError: CUDA out of memory. Process {pid}", "if_repeated": "OutOfMemoryError"}
+
+
+EXIT: dict[str, Any] = {"exit_code": 3, "if_repeated": "exit code 3"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ends"),
+    [
+        (EXIT, EXIT, True),
+        (_memory(7), _memory(8), True),
+        (EXIT, EXIT | {"if_repeated": "exit code 4"}, False),
+        (EXIT, _memory(7), False),
+        (EXIT, EXIT | {"step": 9}, False),
+        (EXIT | {"step": 9}, EXIT, False),
+        (EXIT, SEGFAULT, False),
+        (EXIT, {"exit_code": 3}, False),
+    ],
+)
+def test_what_fails_in_the_same_way_before_the_first_step_twice_in_a_row_is_the_users(
+    first: dict[str, Any], second: dict[str, Any], ends: bool
+) -> None:
+    once = plan(_ended_by(first).view())
+    assert once.status.phase != Phase.FAILED
+    twice = plan(_ended_by(second).status(crash_loop=once.status.crash_loop).view())
+    assert (twice.status.phase == Phase.FAILED) is ends
+    if ends:
+        assert _condition(twice)[0] == Reason.USER_ERROR
+
+
+def test_what_could_be_the_users_is_counted_no_earlier_than_anything_else() -> None:
+    """A pod may be lost, and this be what follows from it."""
+    job = a_job().replicas(2).running().says(0, failures=(a_failure(**EXIT),), state=LauncherState.MEETING)
+    assert plan(job.view()).status.restarts.by_cause == {}
+
+
+def test_a_rank_that_reports_no_step_may_still_have_made_some() -> None:
+    """Often rank 0 alone reports."""
+    before = CrashLoopStatus(error="exit code 3", same_error=1)
+    job = _ended_by(EXIT, Clock(left_at=NOW - 1, step_before=40)).status(crash_loop=before)
+    assert plan(job.view()).status.phase != Phase.FAILED
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_while_the_operator_is_away_nothing_starts_whatever_it_will_find(rules: 
     assert world.starts == before
     world._forget()
     world.run(lambda: world.status.done or trains(world), seconds=30)
-    assert (world.status.phase == Phase.FAILED) is not rules
+    assert (world.status.phase == Phase.FAILED) == (not rules)
     assert len(world.starts) - len(before) == (2 if rules else 0)
 
 

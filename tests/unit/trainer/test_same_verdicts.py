@@ -21,6 +21,7 @@ Round = dict[str, Any]
 is the failure's."""
 BOOM: Round = {"message": "ValueError: boom", "log_tail": "line 7, in loss", "user_error": True}
 SEGFAULT: Round = {"exit_code": -11}
+LEAVES: Round = {"exit_code": 3, "if_repeated": "exit code 3"}
 WRONG: Round = {"exit_code": ExitCode.BAD_CONFIG, "message": "DataError: bad", "user_error": True}
 BUILT_IN: dict[str, Any] = {"trainer": True}
 LOOSE = {"crashLoop": {"sameStep": 0, "sameError": 0}}
@@ -49,6 +50,15 @@ CASES: dict[str, tuple[dict[str, Any], list[Round], Reason | None, str]] = {
     ),
     "a signal, while nobody knows yet whether a peer's end explains it": (
         {"failurePolicy": {"maxRestarts": 0}}, [{**SEGFAULT, "told": False}], None, "",
+    ),
+    "the same exit code before the first step": (
+        {}, [LEAVES, LEAVES], Reason.USER_ERROR,
+        "the same error came 2 times in a row, and a restart does not help: rank 0 on ner-worker-0000 exited 3 in "
+        "round 2",
+    ),
+    "another exit code before the first step": ({}, [LEAVES, {**LEAVES, "if_repeated": "exit code 4"}], None, ""),
+    "the same exit code after steps that rank 0 alone tells": (
+        {}, [{**LEAVES, "by": 1, "step": step} for step in (3, 9)], None, "",
     ),
     "another error": ({}, [BOOM, {**BOOM, "message": "KeyError: 3"}], None, ""),
     "the same step, which rank 0 alone tells": (

@@ -1,7 +1,8 @@
 """`spec.failurePolicy.crashLoop`: what fails again and again in the same way is not worth another restart.
 
 Two signs: the ranks never get past one step (also where they take their pod with them, as when it is out of memory), or
-the user's code raises the same error. Neither spends hours of GPUs until maxRestarts is reached.
+the user's code fails in the same way: by the same error, or before the first step by the same exit code or because the
+device has too little memory. Neither spends hours of GPUs until maxRestarts is reached.
 """
 
 from __future__ import annotations

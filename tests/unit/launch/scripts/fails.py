@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 
 import dtj
 
@@ -26,6 +27,22 @@ match how.removeprefix("late "):
         sys.exit(64)
     case "usage":
         argparse.ArgumentParser(prog="fails.py").parse_args(["--epoch"])
+    case "memory":
+        import torch
+
+        raise torch.OutOfMemoryError(f"CUDA out of memory. Process {os.getpid()} has 1 GiB in use.")
+    case "caught":
+        try:
+            raise ConnectionRefusedError("no hub")
+        except OSError:
+            traceback.print_exc()
+            sys.exit(3)
+    case "text":
+        sys.exit("no such corpus")
+    case "text of the world":
+        sys.exit("the hub: connection refused")
+    case "not found":
+        sys.exit(127)
     case "abort":
         os.abort()
 time.sleep(1000)

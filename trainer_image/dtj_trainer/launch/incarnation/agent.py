@@ -30,6 +30,7 @@ from dtj_trainer.launch.meeting.meeting import Meeting
 from dtj_trainer.launch.meeting.phases import Phases
 from dtj_trainer.launch.meeting.round import Round
 from dtj_trainer.launch.progress.phase_watch import Stall
+from dtj_trainer.launch.progress.round_clock import TRAINED
 from dtj_trainer.launch.ranks.command import RunAs
 from dtj_trainer.launch.ranks.ranks import Rank, stop_ranks
 from dtj_trainer.launch.ranks.running import NestedWatch
@@ -37,10 +38,6 @@ from dtj_trainer.launch.store.link import StoreLostError
 
 MAX_RESTARTS = 1_000_000_000
 """Out of the way: the operator owns the budget."""
-
-
-TRAINED = 60.0
-"""Seconds after which a round counts as training where no step is reported."""
 
 
 class LeaveError(Exception):

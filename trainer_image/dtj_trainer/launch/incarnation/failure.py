@@ -7,7 +7,15 @@ from pathlib import Path
 
 from dtj_api.names import ExitCode
 from dtj_api.wire import Failure
-from dtj_trainer.launch.ranks.errors import MAX_TEXT, is_wrong_path, printed_error, read_error
+from dtj_trainer.launch.ranks.errors import (
+    MAX_TEXT,
+    OUT_OF_MEMORY,
+    RankError,
+    blames_the_world,
+    is_wrong_path,
+    printed_error,
+    read_error,
+)
 from dtj_trainer.launch.ranks.ranks import Rank
 
 LOG_PATIENCE = 0.5
@@ -20,8 +28,17 @@ USAGE = 2
 """The exit code of a command that was called the wrong way: argparse's, a shell's, the interpreter's."""
 
 
+LAST_OF_PROGRAMS = 125
+"""The highest exit code that is a program's own: above it a shell tells what it could not run, or a signal."""
+
+
 def failure_of(
-    incarnation: int, round: int, step: int | None, ranks: list[Rank], error_file: Callable[[int], Path]
+    incarnation: int,
+    round: int,
+    step: int | None,
+    before_steps: bool,
+    ranks: list[Rank],
+    error_file: Callable[[int], Path],
 ) -> tuple[Failure, str]:
     """The first failure among the ranks of this pod, with its traceback if the rank left one.
 
@@ -30,6 +47,7 @@ def failure_of(
     Args:
         incarnation, round: that ended.
         step: the last one that a rank of this pod reported in the round.
+        before_steps: no rank of this pod has made one in the round, also of those that report none.
         ranks: of this pod.
         error_file: local rank to where it recorded its error.
     """
@@ -63,5 +81,14 @@ def failure_of(
         of_volume=error is not None and error.of_volume,
         user_error=wrong or bool(error and error.user_error) or (step is None and is_wrong_path(message)),
         step=step,
+        if_repeated=_if_repeated(code, error, rank.log.last_lines()) if before_steps else "",
     )
     return failure, error.trace if error else ""
+
+
+def _if_repeated(code: int, error: RankError | None, log: str) -> str:
+    """What is the user's error if it comes again before the first step: a restart has not mended it then."""
+    if error is not None:
+        return OUT_OF_MEMORY if error.of_memory else ""
+    own = 0 < code <= LAST_OF_PROGRAMS
+    return f"exit code {code}" if own and not blames_the_world(log) else ""

@@ -50,8 +50,10 @@ class RoundEnd:
         Raises:
             StoreLostError: the failure has been told, unless a peer's leaving explains it.
         """
-        step = self.tools.board.training.step()
-        failure, trace = failure_of(self.incarnation, round.number, step, ranks, self.tools.error_file)
+        training = self.tools.board.training
+        failure, trace = failure_of(
+            self.incarnation, round.number, training.step(), training.before_steps(), ranks, self.tools.error_file
+        )
         try:
             # A rank of ours may have failed only because a peer did: whoever opens the next round was first.
             first = self.meeting.open_next(round.number, encode(failure).decode())

@@ -70,8 +70,8 @@ def run(
         env: on top of this process's environment.
         on_report: told the reports of all launchers that answer, a few times a second.
         devices: CUDA_VISIBLE_DEVICES of each worker; empty: all see what this process sees.
-        judge: told the reports too; says why the run is over because of its failures, or nothing: then ranks that may not
-            start again by themselves do. None: whatever fails is restarted.
+        judge: told the reports too; says why the run is over because of its failures, or nothing: then ranks that may
+            not start again by themselves do. None: whatever fails is restarted.
         name: of the job.
         output: descriptor for the output of launchers and ranks; None: standard output.
         nursery: to start the launchers in; None: one of its own, which imports torch first.

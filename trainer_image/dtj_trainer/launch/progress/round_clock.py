@@ -7,6 +7,11 @@ from typing import Any
 
 from dtj_api.wire import Clock
 
+TRAINED = 60.0
+"""Seconds after which a round counts as training where no step is reported."""
+_BEFORE_STEPS = frozenset({"phase", "restored", "damaged"})
+"""What ranks may say through `dtj` before they have made a step. All else comes with steps or after them."""
+
 
 class RoundClock:
     """The clock of the present round. Not thread-safe: its owner holds a lock."""
@@ -16,6 +21,8 @@ class RoundClock:
         self._step_before: int | None = None
         self.step: int | None = None
         """The last step that was reported in the present round."""
+        self.moved = False
+        """A rank has said in the present round what only comes with steps."""
         self._restoring: set[int] = set()
         self.clock = Clock()
 
@@ -28,6 +35,7 @@ class RoundClock:
         if self.step is not None:
             self._step_before = self.step
         self.step = None
+        self.moved = False
         self._restoring = set()
         self.clock = Clock(left_at=self._left_at, formed_at=now, step_before=self._step_before)
 
@@ -40,6 +48,7 @@ class RoundClock:
         if self.clock.spoke_at is None:
             self.clock = replace(self.clock, spoke_at=now)
         kind, step = said.get("type"), said.get("step")
+        self.moved = self.moved or kind not in _BEFORE_STEPS
         if kind == "phase":
             if said.get("phase") == "restore":
                 self._restoring.add(local_rank)
@@ -50,6 +59,20 @@ class RoundClock:
             self.clock = replace(self.clock, restored_step=step)
         elif kind == "report" and isinstance(step, int | float):
             self._report(int(step), now)
+
+    def before_steps(self, reports: bool, now: float) -> bool:
+        """Whether no step of the present round has been made.
+
+        A script that says nothing may have made some: it is believed for as long as a round counts as no training.
+
+        Args:
+            reports: the script has reported steps in this round or an earlier one, so it would have.
+            now: by the clock that the others are told by.
+        """
+        if self.moved:
+            return False
+        began = self.clock.started_at
+        return reports or self.clock.spoke_at is not None or (began is not None and now - began < TRAINED)
 
     def _report(self, step: int, now: float) -> None:
         self.step = step if self.step is None else max(step, self.step)

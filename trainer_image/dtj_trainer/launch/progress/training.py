@@ -153,6 +153,11 @@ class Training:
         with self._lock:
             return self._clock.step
 
+    def before_steps(self) -> bool:
+        """Whether no rank of this pod has made a step in the present round, as far as can be told."""
+        with self._lock:
+            return self._clock.before_steps(self.reports, time.time())
+
     def clock(self) -> Clock:
         """How the present round came to be."""
         with self._lock:
@@ -168,6 +173,7 @@ class Training:
         now = time.time()
         with self._lock:
             if said.get("type") == "pace":
+                self._clock.moved = True
                 self._take_pace(local_rank, numbers)
                 return
             self._clock.take(local_rank, said, now)

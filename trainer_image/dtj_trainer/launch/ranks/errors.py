@@ -16,8 +16,10 @@ from pathlib import Path
 MAX_TRACE = 3 * 1024
 MAX_TEXT = 1024
 
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""torch's, of a device."""
 _WORLD_TYPES = frozenset(
-    {"AcceleratorError", "DistError", "KeyboardInterrupt", "MemoryError", "OutOfMemoryError", "SystemExit"}
+    {"AcceleratorError", "DistError", "KeyboardInterrupt", "MemoryError", OUT_OF_MEMORY, "SystemExit"}
     | {"DistBackendError", "DistNetworkError", "DistQueueEmptyError", "DistStoreError"}
     # Ours, by name: torch's `record` leaves no base classes, and fewer workers than fit are nobody's mistake.
     | {"ShrunkError"}
@@ -63,7 +65,12 @@ class RankError:
     @property
     def of_volume(self) -> bool:
         """The volume failed under `dtj`."""
-        return self.message.partition(":")[0].rpartition(".")[2] in _VOLUME_TYPES
+        return _kind(self.message) in _VOLUME_TYPES
+
+    @property
+    def of_memory(self) -> bool:
+        """The device has not as much memory as was asked for."""
+        return _kind(self.message) == OUT_OF_MEMORY
 
 
 def describe(error: BaseException) -> tuple[str, str, bool]:
@@ -84,7 +91,11 @@ def is_user_error(kinds: list[str], text: str) -> bool:
 
 def is_wrong_path(message: str) -> bool:
     """Whether an error, as `RankError.message` has it, says that a file is not there, or is not what was expected."""
-    return message.partition(":")[0].rpartition(".")[2] in _THE_SCRIPTS_OWN
+    return _kind(message) in _THE_SCRIPTS_OWN
+
+
+def _kind(message: str) -> str:
+    return message.partition(":")[0].rpartition(".")[2]
 
 
 def printed_error(log: str) -> RankError | None:
@@ -92,28 +103,45 @@ def printed_error(log: str) -> RankError | None:
 
     A program that no fork of ours runs (`launcher.preload: false`, a shell) records nothing, and prints this.
     """
-    lines = _PREFIX.sub("", log).splitlines()
-    text, framed, aside, inner = "", False, False, False
-    for number, line in enumerate(lines):
-        if _FRAME.match(line):
-            framed = True
-        elif framed and line[:1] != " ":
-            # What the interpreter went on after is not why it ended.
-            text, framed = text if aside or inner else line, False
-        elif line.startswith("Traceback ("):
-            chained = number > 1 and _CHAINED.match(lines[number - 2])
-            aside = bool((number and _ASIDE.match(lines[number - 1])) or (aside and chained))
-            inner = not _OUTERMOST.match("".join(lines[number + 1 : number + 2]))
+    text = next((line for line, is_end in reversed(_raised(log)) if is_end), "")
     if not _RAISED.fullmatch(text):
         return None
     message = text[:MAX_TEXT]
     return RankError(message, "", _judged(message), None)
 
 
+def blames_the_world(log: str) -> bool:
+    """Whether a log ends with an error of the world's, in a traceback or as its last line, whatever came of it."""
+    said = [line[:MAX_TEXT] for line, _ in _raised(log) if _RAISED.fullmatch(line)]
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+    return any(not _may_be_the_users(message) for message in said) or bool(_WORLD_TEXT.search(last))
+
+
+def _may_be_the_users(message: str) -> bool:
+    return _judged(message) or is_wrong_path(message) or _kind(message) == OUT_OF_MEMORY
+
+
+def _raised(log: str) -> list[tuple[str, bool]]:
+    """The line after each traceback of a log, and whether it may be what the program ended with."""
+    lines = _PREFIX.sub("", log).splitlines()
+    found, framed, aside, inner = [], False, False, False
+    for number, line in enumerate(lines):
+        if _FRAME.match(line):
+            framed = True
+        elif framed and line[:1] != " ":
+            # What the interpreter went on after is not why it ended.
+            found.append((line, not (aside or inner)))
+            framed = False
+        elif line.startswith("Traceback ("):
+            chained = number > 1 and _CHAINED.match(lines[number - 2])
+            aside = bool((number and _ASIDE.match(lines[number - 1])) or (aside and chained))
+            inner = not _OUTERMOST.match("".join(lines[number + 1 : number + 2]))
+    return found
+
+
 def _judged(message: str) -> bool:
     """Whether it is the user's error, by the type's name and the text alone."""
-    kind, _, text = message.partition(": ")
-    name = kind.rpartition(".")[2]
+    name, text = _kind(message), message.partition(": ")[2]
     return is_user_error([name], text) and not _WORLD_NAME.search(name)
 
 
