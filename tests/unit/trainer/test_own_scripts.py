@@ -107,8 +107,11 @@ spec:
     assert (script.unknown, script.directory) == (["Z"], None)
 
 
-CODE = {"maps": {"code": {"say.sh": "echo said $*"}}, "volumes": [{"name": "code", "configMap": {"name": "code"}}]}
-AT_CODE = {"volumeMounts": [{"name": "code", "mountPath": "/code"}]}
+CODE: dict[str, Any] = {
+    "maps": {"code": {"say.sh": "echo said $*"}},
+    "volumes": [{"name": "code", "configMap": {"name": "code"}}],
+}
+AT_CODE: dict[str, Any] = {"volumeMounts": [{"name": "code", "mountPath": "/code"}]}
 TEXTS = {
     "plain": "sh /code/say.sh a; sh /code/say.sh b",
     "a folder": "cd /code && sh say.sh a && cd / && sh /code/say.sh b",

@@ -23,6 +23,11 @@ SHORT: dict[str, tuple[dict[str, str], str, str]] = {
     "plain-torchrun-script": ({'"3000"': '"100"'}, "checkpoint.pt", "done at step 100"),
 }
 """What is changed in the manifest so that it is soon done, a file that it leaves, and what it says in the end."""
+IN_A_SHELL = {
+    '[python, /code/own_script.py, --steps, "2000"]': '[bash, -c, "cd /code && python own_script.py --steps $STEPS"]',
+    "env:\n": "envFrom: [{configMapRef: {name: settings}}]\n            env:\n",
+}
+SETTINGS = '\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {STEPS: "3"}}\n'
 SAVES = {"own-script": ["step-10.i1", "step-20.i1"], "hf-trainer": ["step-10.i1", "step-5.i1"]}
 
 
@@ -56,6 +61,15 @@ def test_an_example_runs_saves_and_ends(tmp_path: Path, example: str) -> None:
     assert (out / result).is_file()
     assert says in log
     assert sorted(path.name for path in (out / "checkpoints").glob("step-*")) == SAVES.get(example, [])
+
+
+def test_a_script_in_a_shell_has_its_file_its_variables_and_this_python(tmp_path: Path) -> None:
+    file, out = shortened(tmp_path / "job.yaml", "own-script", IN_A_SHELL), tmp_path / "out"
+    file.write_text(file.read_text() + SETTINGS)
+    command = [*RUN, str(file), "--workers", "1", "--out", str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 0, ended.stderr + (out / "run.log").read_text()
+    assert "done at step 3" in (out / "run.log").read_text()
 
 
 def test_a_run_that_ctrl_c_has_stopped_goes_on_from_what_it_saved_then(tmp_path: Path) -> None:
