@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from operator_process import a_job, created, everything, names_of, pods_are, until
+from operator_process import a_job, created, names_of, pods_are, pods_of, until
 
 from dtj_api import names
 from dtj_operator.kube.client import HttpKubeClient, Object
-from dtj_operator.kube.resources import JOBS, PODS, SECRETS, Resource
+from dtj_operator.kube.resources import JOBS, SECRETS, Resource
 
 pytestmark = pytest.mark.cluster
 QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
@@ -50,17 +50,21 @@ LARGE = an_object(RANGES, "large", spec={"limits": [{"type": "Container", "min":
 NO_CPU_LIMIT = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 
 
-async def refusal(client: HttpKubeClient, namespace: str) -> str:
-    """Why nothing of the job `ner` is made, once that is known."""
+async def refusal(client: HttpKubeClient, job: Object) -> str:
+    """Why no pod of the job is made, while one that has what the message asks for gets all of its own."""
+    namespace = job["metadata"]["namespace"]
 
     async def said() -> str:
-        found = await client.get(JOBS, namespace, "ner")
+        found = await client.get(JOBS, namespace, job["metadata"]["name"])
         conditions = (found.get("status") or {}).get("conditions") or []
         said = {each["type"]: each for each in conditions}.get(names.Condition.ADMITTED)
         return str(said["message"]) if said and said["status"] == "False" else ""
 
     message = str(await until(said))
-    assert await everything(client, PODS, namespace) == [], "workers would hold the quota and wait"
+    given = a_limited_job("mended")
+    given["spec"] |= {"launcher": {"resources": AMOUNTS}, "rendezvous": {"resources": AMOUNTS}}
+    await pods_are(client, await created(client, namespace, given), names_of("mended", 2))
+    assert await pods_of(client, job) == {}, "workers would hold the quota and wait"
     return message
 
 
@@ -69,8 +73,7 @@ async def test_a_store_that_is_refused_is_named_with_the_field_to_change(client,
     start(*FOREIGN)
     job = a_limited_job("ner")
     job["spec"]["launcher"] = {"resources": AMOUNTS}
-    await created(client, namespace, job)
-    message = await refusal(client, namespace)
+    message = await refusal(client, await created(client, namespace, job))
     assert "ner-store" in message
     assert "minimum memory usage per Container is 256Mi" in message
     assert "spec.rendezvous.resources" in message
@@ -93,8 +96,7 @@ async def test_the_launchers_container_that_is_refused_is_named_with_the_field_t
     job = a_limited_job("ner")
     job["spec"]["workers"]["template"]["spec"]["containers"][0]["resources"] = amounts
     job["spec"]["rendezvous"] = {"resources": AMOUNTS}
-    await created(client, namespace, job)
-    message = await refusal(client, namespace)
+    message = await refusal(client, await created(client, namespace, job))
     assert words in message
     assert "the container dtj-launcher are spec.launcher.resources" in message
     assert "ner-store" not in message

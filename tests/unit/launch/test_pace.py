@@ -37,8 +37,8 @@ def test_the_slow_rank_shows_though_all_ranks_step_together(start):
 
     found = job.wait("paces of all ranks", lambda: len(told := own_seconds(job)) == 3 and told)
 
-    # Two micro-batches of 50 ms, against two of 10 ms.
-    assert found[1] > 0.1
+    # Two micro-batches of 200 ms, against two of 10 ms and what a busy machine adds.
+    assert found[1] > 0.4
     assert max(found[0], found[2]) < 0.7 * found[1]
     assert not any(report.reports for report in job.reports()), "the script has told nothing itself"
 
