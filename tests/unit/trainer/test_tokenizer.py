@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trainer_models
@@ -73,7 +74,7 @@ def test_a_directory_without_a_tokenizer_is_refused_with_the_names_of_its_files(
 
 @pytest.mark.parametrize(("rows", "fits"), [(0, True), (1, True), (64, True), (-1, False), (5000, False)])
 def test_tokenizer_and_embeddings_belong_together(root: Path, rows: int, fits: bool) -> None:
-    """Tables are rounded up, so some rows more than pieces are usual; not twice as many."""
+    """Tables are rounded up, so some rows more than pieces are usual; not thousands."""
     tokenizer = load_tokenizer(root / "model")
     size = len(tokenizer.get_vocab()) + rows
     if fits:
@@ -81,3 +82,23 @@ def test_tokenizer_and_embeddings_belong_together(root: Path, rows: int, fits: b
         return
     with pytest.raises(UntrainableError, match=rf"model\.path: .* {len(tokenizer.get_vocab())} pieces .* for {size};"):
         expect_same_vocabulary(root, tokenizer, size)
+
+
+SIZES = {
+    "ModernBERT": (50_280, 50_368, True),
+    "DeBERTa": (128_001, 128_100, True),
+    "Phi": (50_295, 51_200, True),
+    "the tokenizer of BERT beside RoBERTa": (28_996, 50_265, False),
+    "that of the Chinese BERT beside the English one": (21_128, 28_996, False),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_a_table_is_rounded_up_by_a_few_rows_and_not_by_half(case: str) -> None:
+    pieces, rows, fits = SIZES[case]
+    tokenizer = SimpleNamespace(get_vocab=lambda: {str(number): number for number in range(pieces)})
+    if fits:
+        expect_same_vocabulary(Path("/m"), tokenizer, rows)
+        return
+    with pytest.raises(UntrainableError, match=rf"has {pieces} pieces .* for {rows}; they do not belong together"):
+        expect_same_vocabulary(Path("/m"), tokenizer, rows)

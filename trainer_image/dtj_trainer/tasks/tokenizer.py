@@ -16,6 +16,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from dtj_trainer.untrainable import UntrainableError
 
 _PROBE = ("a", "b", "The", "1")
+_SPARE_ROWS, _SPARE_SHARE = 128, 16
+"""Usual rows of embeddings without a piece: up to a multiple of 128, or by a sixteenth; 2 % is the most known."""
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -56,11 +58,11 @@ def expect_same_vocabulary(path: Path, tokenizer: Any, rows: int) -> None:
         rows: of the model's input embeddings; more than pieces is usual, since sizes are rounded up.
 
     Raises:
-        UntrainableError: pieces have no embedding, or less than half of the embeddings have a piece.
+        UntrainableError: pieces have no embedding, or more embeddings have no piece than sizes are rounded up by.
     """
     vocabulary = tokenizer.get_vocab()
     needed = max(vocabulary.values()) + 1
-    if needed > rows or 2 * len(vocabulary) < rows:
+    if needed > rows or rows - needed > max(_SPARE_ROWS, rows // _SPARE_SHARE):
         raise UntrainableError(
             f"model.path: the tokenizer in {path} has {len(vocabulary)} pieces with ids up to {needed - 1}, the model "
             f"embeddings for {rows}; they do not belong together, copy the tokenizer's files of this model"
