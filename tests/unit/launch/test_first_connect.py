@@ -101,6 +101,14 @@ def test_everything_else_is_torchs_to_say(port, other, monkeypatch):
     assert said[0].items() >= other.items()
 
 
+def test_torch_waits_in_its_own_way_where_nobody_listens_for_long(torch, port, monkeypatch):
+    clock = iter(range(0, 10**6, 10))
+    monkeypatch.setattr(first_connect, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    ask(torch, port)
+    assert torch.asked == [False]
+    assert next(clock) <= first_connect.LONGEST + 20
+
+
 def test_a_large_world_keeps_torchs_waits(monkeypatch):
     rendezvous = Torch()
     monkeypatch.setitem(first_connect.sys.modules, "torch.distributed.rendezvous", rendezvous)

@@ -117,5 +117,5 @@ class RoundBegin:
             board.set(self.incarnation, held=0)
 
     def _is_let(self, round: Round) -> bool:
-        said = self.tools.board.may_start(round.number)
+        said = self.tools.board.may_start(self.incarnation, round.number)
         return self.tools.restarts or round.number == 1 if said is None else said

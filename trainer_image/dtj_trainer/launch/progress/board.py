@@ -183,11 +183,15 @@ class Board:
         with self._lock:
             return int(self._fields["incarnation"]) if self._meet is None else self._meet.incarnation
 
-    def may_start(self, round: int) -> bool | None:
+    def may_start(self, incarnation: int, round: int) -> bool | None:
         """Whether the ranks of this round may start, by the last `meet`; None: it does not say."""
         with self._lock:
-            rounds = None if self._meet is None else self._meet.rounds
-            return None if rounds is None else round <= rounds
+            if self._meet is None:
+                return None
+            if self._meet.incarnation != incarnation:
+                # Its word is for another round of that number.
+                return False
+            return None if self._meet.rounds is None else round <= self._meet.rounds
 
     def report(self) -> Report:
         """All of it."""

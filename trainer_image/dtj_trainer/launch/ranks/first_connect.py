@@ -17,6 +17,8 @@ LOOK = 0.01
 """Seconds between two looks."""
 MAX_RANKS = 64
 """In larger worlds torch's own waits stay: the store looks up the name of whoever connects, one after the other."""
+LONGEST = 30.0
+"""Seconds after which torch waits in its own way: it does not know of ours, which come on top of its timeout."""
 _ANSWER = 1.0
 
 
@@ -35,7 +37,7 @@ def look_often(world_size: int) -> None:
         match kwargs:
             # Another version of torch may ask in another way: then as it does.
             case {"host_name": str(host), "port": int(port), "timeout": timedelta() as timeout, "is_master": False}:
-                wait_until_open(host, port, timeout.total_seconds())
+                wait_until_open(host, port, min(LONGEST, timeout.total_seconds()))
         return connect(*args, **kwargs)
 
     rendezvous.TCPStore = connect_when_open
