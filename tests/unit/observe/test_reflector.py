@@ -96,14 +96,13 @@ FAILED = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": 
 
 @dataclass
 class Stream:
-    """A watch of which each turn goes the same way."""
+    """A watch that breaks again and again, each time in the same way."""
 
     opens: bool = True
     """The server answers at all."""
     seconds: float = 0.0
     """How long it lasts."""
     brings: tuple[dict, ...] = ()
-    breaks: bool = True
     now: float = 0.0
 
     async def watch(self, *_, opened, **__):
@@ -112,8 +111,7 @@ class Stream:
         self.now += self.seconds
         for event in self.brings:
             yield copy.deepcopy(event)
-        if self.breaks or not self.opens:
-            raise errors.Unavailable("WATCH", "stream broke", code=0)
+        raise errors.Unavailable("WATCH", "stream broke", code=0)
 
     def monotonic(self) -> float:
         return self.now
