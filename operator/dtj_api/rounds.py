@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from .wire import NO_RANK, Failure, Report
 
+CLOCKS = 5.0
+"""Seconds by which the clocks of two nodes may differ."""
+
 Ended = tuple[int, int]
 """Incarnation and round."""
 
@@ -57,7 +60,7 @@ def step_before(reports: Iterable[Report], ended: Ended, failure: Failure) -> in
         for report in reports
         if (report.incarnation, report.round) > ended
         and report.clock.left_at is not None
-        and report.clock.left_at >= failure.at
+        and report.clock.left_at >= failure.at - CLOCKS
     ]
     return max((step for step in known if step is not None), default=None)
 

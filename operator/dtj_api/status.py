@@ -144,6 +144,10 @@ class CrashLoopStatus(StatusModel):
     """The user's error that it was, or would be if it came again; else empty."""
     same_error: int = 0
     """How often in a row."""
+    reached: int | None = None
+    """The last step that the job was known to have made by then; absent where none was told."""
+    at: Timestamp | None = None
+    """When it failed; absent: nobody knows."""
 
 
 class Interruption(StatusModel):

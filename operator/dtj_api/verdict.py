@@ -7,11 +7,15 @@ from typing import NamedTuple
 from .checkpoint import OnFailure
 from .failure_policy import CrashLoop, FailurePolicy
 from .names import ExitCode, Reason
+from .scalars import Timestamp
 from .spec import JobSpec
 from .status import CrashLoopStatus
 from .wire import Failure
 
 _TEXT = 1024
+_IN_A_ROW = 3600.0
+"""Seconds between two failures after which they are in no row, unless they are known to come after the same step: a
+script that tells no steps has most likely trained in between."""
 
 
 class Verdict(NamedTuple):
@@ -80,10 +84,8 @@ def repetition(old: CrashLoopStatus, failure: Failure, step: int | None, reached
         reached: the last step that the job is known to have made.
     """
     error = failure.users_error(step)[:_TEXT]
-    # A step that nobody has told is the same one, unless the job is known to have got further.
-    elsewhere = old.step is not None and (
-        step != old.step if step is not None else reached is not None and reached > old.step
-    )
+    made = _furthest(step, reached)
+    elsewhere = step != old.step if None not in (step, old.step) else _has_trained(old, failure, made)
     known = 0 if elsewhere else old.same_step
     return CrashLoopStatus(
         step=old.step if step is None else step,
@@ -91,7 +93,25 @@ def repetition(old: CrashLoopStatus, failure: Failure, step: int | None, reached
         error=error,
         # The same words after another step may be another matter: training did get further.
         same_error=(old.same_error if error == old.error and not elsewhere else 0) + 1 if error else 0,
+        reached=made if elsewhere else _furthest(made, old.reached),
+        at=Timestamp(failure.at),
     )
+
+
+def _has_trained(old: CrashLoopStatus, failure: Failure, made: int | None) -> bool:
+    """Whether training went on between two failures of which nobody has told that they came after the same step."""
+    if old.at is None or failure.at - old.at > _IN_A_ROW:
+        return True
+    before = old.step if old.reached is None else old.reached
+    if made is None or before is None:
+        return made is not None
+    # Before a first step no progress is told: where it is another one, steps were made in between, from a checkpoint
+    # on. All else may come while progress is told, and what is known of it is seconds old.
+    return made != before if failure.if_repeated else made > before
+
+
+def _furthest(*steps: int | None) -> int | None:
+    return max((each for each in steps if each is not None), default=None)
 
 
 def crash_loop(limits: CrashLoop, new: CrashLoopStatus, said: str) -> Verdict | None:

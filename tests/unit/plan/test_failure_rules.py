@@ -9,8 +9,9 @@ from plan_jobs import NOW, a_failure, a_job, a_pod, failed
 
 from dtj_api.names import Condition, LauncherState, Phase, Reason
 from dtj_api.scalars import Timestamp
-from dtj_api.status import CrashLoopStatus, Interruption
-from dtj_api.wire import Clock
+from dtj_api.status import CrashLoopStatus, Interruption, JobStatus
+from dtj_api.stored_status import read_status
+from dtj_api.wire import Clock, Progress
 from dtj_operator.plan import Plan, plan
 
 
@@ -92,7 +93,8 @@ USER_ERROR = {"exit_code": 1, "message": "ValueError: boom", "user_error": True,
 
 def test_the_same_error_of_the_users_twice_in_a_row_ends_the_job_with_its_traceback() -> None:
     first = plan(_ended_by(USER_ERROR).view())
-    assert first.status.crash_loop == CrashLoopStatus(error="ValueError: boom", same_error=1)
+    when = Timestamp(NOW - 2)
+    assert first.status.crash_loop == CrashLoopStatus(error="ValueError: boom", same_error=1, reached=10, at=when)
     assert first.status.phase != Phase.FAILED
     second = plan(_ended_by(USER_ERROR).status(crash_loop=first.status.crash_loop).view())
     reason, message = _condition(second)
@@ -171,10 +173,47 @@ def test_a_row_is_of_failures_that_are_alike(failure, before: CrashLoopStatus, a
 
 
 def test_an_error_whose_step_is_not_told_yet_is_the_same_where_nothing_says_that_training_got_further() -> None:
-    before = CrashLoopStatus(step=57, same_step=1, error="ValueError: boom", same_error=1)
+    row: dict[str, Any] = {"step": 57, "same_step": 1, "error": "ValueError: boom", "reached": 57}
+    before = CrashLoopStatus(**row, same_error=1, at=Timestamp(NOW - 60))
     made = plan(_ended_by(USER_ERROR).status(crash_loop=before).view())
     assert _condition(made)[0] == Reason.USER_ERROR
-    assert made.status.crash_loop == CrashLoopStatus(step=57, same_step=1, error="ValueError: boom", same_error=2)
+    assert made.status.crash_loop == CrashLoopStatus(**row, same_error=2, at=Timestamp(NOW - 2))
+
+
+def _without_memory(status: JobStatus) -> JobStatus:
+    """As the operator of the version before writes it back."""
+    stored = status.dump()
+    for field in ("reached", "at"):
+        stored["crashLoop"].pop(field, None)
+    return read_status(stored)
+
+
+def test_a_row_begins_anew_where_an_operator_of_the_version_before_forgot_when_the_last_failure_was() -> None:
+    job = _ended_by(EXIT).says(0, progress=Progress()).says(1, progress=Progress())
+    once = plan(job.view()).status
+    assert plan(job.status(crash_loop=once.crash_loop).view()).status.phase == Phase.FAILED
+    forgot = _without_memory(once)
+    assert forgot == once.model_copy(update={"crash_loop": CrashLoopStatus(error="exit code 3", same_error=1)})
+    again = plan(job.status(crash_loop=forgot.crash_loop).view()).status
+    assert again.crash_loop == once.crash_loop
+    assert again.phase != Phase.FAILED
+
+
+def test_the_same_step_is_the_same_one_whoever_forgot_the_rest() -> None:
+    once = plan(_ended_by(USER_ERROR | {"step": 57}).view()).status
+    again = _ended_by(USER_ERROR | {"step": 57}).status(crash_loop=_without_memory(once).crash_loop)
+    assert _condition(plan(again.view()))[0] == Reason.USER_ERROR
+
+
+def test_progress_that_is_told_late_begins_no_row_anew_for_ever() -> None:
+    """Rank 0 alone reports, and the status knows its steps only so well."""
+    status = JobStatus()
+    for step in (53, 55, 51, 55):
+        job = _ended_by(USER_ERROR).says(0, progress=Progress(step=step, updated_at=NOW))
+        status = plan(job.status(crash_loop=status.crash_loop).view()).status
+        if status.phase == Phase.FAILED:
+            break
+    assert (status.crash_loop.reached, status.crash_loop.same_error) == (55, 2)
 
 
 def test_ranks_that_never_get_past_a_step_are_given_up() -> None:
@@ -237,6 +276,12 @@ def test_a_pod_that_fails_by_itself_is_in_the_row_of_its_step(fault, before, ste
     assert made.status.phase == Phase.RUNNING
     assert (made.status.crash_loop.step, made.status.crash_loop.same_step) == after
     assert made.status.given_up is None
+
+
+def test_what_follows_a_pod_that_failed_by_itself_is_in_its_row() -> None:
+    once = _back_after_the_loss_of_a_pod(CrashLoopStatus(step=57, same_step=1)).status.crash_loop
+    next_one = plan(_ended_by(SEGFAULT).status(crash_loop=once).view()).status.crash_loop
+    assert (next_one.step, next_one.same_step, once.at) == (57, 2, NOW - 9)
 
 
 def test_pods_that_never_get_past_a_step_are_given_up() -> None:

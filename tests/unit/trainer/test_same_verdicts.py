@@ -17,8 +17,9 @@ pytestmark = pytest.mark.unit
 
 Round = dict[str, Any]
 """One that failed: `by`, the worker whose rank failed; `step`, the last one before it, which rank 0 alone had reported;
-`told` is False where the next round has not formed yet; `reached`, the step that rank 0 is known to have made. The rest
-is the failure's."""
+`told` is False where the next round has not formed yet; `reached`, the step that rank 0 is known to have made; `after`,
+the seconds since the one before; `behind`, the seconds that rank 0's clock is. The rest is the failure's."""
+HOURS = 7200.0
 BOOM: Round = {"message": "ValueError: boom", "log_tail": "line 7, in loss", "user_error": True}
 SEGFAULT: Round = {"exit_code": -11}
 LEAVES: Round = {"exit_code": 3, "if_repeated": "exit code 3"}
@@ -59,6 +60,41 @@ CASES: dict[str, tuple[dict[str, Any], list[Round], Reason | None, str]] = {
     "another exit code before the first step": ({}, [LEAVES, {**LEAVES, "if_repeated": "exit code 4"}], None, ""),
     "the same exit code after steps that rank 0 alone tells": (
         {}, [{**LEAVES, "by": 1, "step": step} for step in (3, 9)], None, "",
+    ),
+    "the same exit code of a rank that tells no steps, where the clock of rank 0 is behind": (
+        {}, [{**LEAVES, "by": 1, "step": step, "reached": 20, "behind": 4} for step in (3, 9)], None, "",
+    ),
+    "the same exit code before the first step, with training in between": (
+        {}, [LEAVES, {**LEAVES, "reached": 10000}], None, "",
+    ),
+    "the same exit code before the first step, with training in between that began at an earlier step": (
+        {}, [{**LEAVES, "reached": 10000}, {**LEAVES, "reached": 9000}], None, "",
+    ),
+    "the same exit code before the first step, where training had got further before": (
+        {}, [{**LEAVES, "reached": 10000}] * 2, Reason.USER_ERROR, "the same error came 2 times in a row",
+    ),
+    "the same exit code before the first step, where an earlier failure had come after a later one": (
+        {}, [{**SEGFAULT, "step": 57}, {**LEAVES, "reached": 50}, {**LEAVES, "reached": 50}], Reason.USER_ERROR,
+        "the same error came 2 times in a row",
+    ),
+    "the same exit code before the first step, hours apart": (
+        {}, [LEAVES, {**LEAVES, "after": HOURS}], None, "",
+    ),
+    "the same error before the first step, with training in between": (
+        {}, [BOOM, {**BOOM, "reached": 10000}], None, "",
+    ),
+    "the same error after the first steps of a job that had made none": (
+        {}, [BOOM, {**BOOM, "step": 10000}], None, "",
+    ),
+    "the same error of a script that tells no steps, hours apart": (
+        {}, [BOOM, {**BOOM, "after": HOURS}], None, "",
+    ),
+    "the same error of a script that tells no steps, hours apart and then at once": (
+        {}, [BOOM, {**BOOM, "after": HOURS}, BOOM], Reason.USER_ERROR, "the same error came 2 times in a row",
+    ),
+    "the same error after the same step, hours apart": (
+        {}, [{**BOOM, "by": 1, "step": 10}, {**BOOM, "by": 1, "step": 10, "after": HOURS}], Reason.USER_ERROR,
+        "the same error came 2 times in a row",
     ),
     "another error": ({}, [BOOM, {**BOOM, "message": "KeyError: 3"}], None, ""),
     "the same step, which rank 0 alone tells": (
@@ -121,13 +157,16 @@ def reported(job: Job, rounds: list[Round]) -> list[tuple[float, Report, Report]
     failures: tuple[list[Any], list[Any]] = ([], [])
     clocks = [Clock(), Clock()]
     found = []
+    at = NOW
     for number, ended in enumerate(rounds, 1):
-        given, at = dict(ended), NOW + 10 * number
+        given = dict(ended)
+        at += given.pop("after", 10)
+        behind = given.pop("behind", 0)
         by, step, told = given.pop("by", 0), given.pop("step", None), given.pop("told", True)
         reached = given.pop("reached", step)
         failures[by].append(a_failure(number, at=at - 2, **given))
         if told:
-            clocks = [Clock(left_at=at - 1.9, step_before=step), Clock(left_at=at - 1.9)]
+            clocks = [Clock(left_at=at - 1.9 - behind, step_before=step), Clock(left_at=at - 1.9)]
         for index, progress in enumerate((Progress(step=reached, updated_at=at), Progress())):
             job.says(
                 index, round=number + told, failures=tuple(failures[index]), clock=clocks[index], progress=progress

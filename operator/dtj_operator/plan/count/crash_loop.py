@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dtj_api.names import Reason
 from dtj_api.rounds import step_before
+from dtj_api.scalars import Timestamp
 from dtj_api.status import CrashLoopStatus
 from dtj_api.verdict import crash_loop, repetition
 from dtj_api.wire import Failure
@@ -31,18 +32,19 @@ def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, mess
         draft.give_up(*why)
 
 
-def note_failed_after(draft: Draft, step: int | None) -> None:
+def note_failed_after(draft: Draft, step: int | None, at: Timestamp) -> None:
     """Note after which step a pod had failed, now that those who were there have told it; and give the job up when
     that came too often.
 
     Args:
         step: the last one before; None: nobody knows.
+        at: when it had.
     """
     if step is None:
         return
     old, limit = draft.status.crash_loop, draft.spec.failure_policy.crash_loop.same_step
     times = old.same_step + 1 if step == old.step else 1
-    draft.set(crash_loop=CrashLoopStatus(step=step, same_step=times))
+    draft.set(crash_loop=CrashLoopStatus(step=step, same_step=times, at=at))
     if limit and times >= limit:
         last = draft.status.restarts.last_message
         text = f"workers failed {times} times in a row after step {step}; the last time: {last}"

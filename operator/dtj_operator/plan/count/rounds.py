@@ -13,7 +13,7 @@ import signal
 from collections.abc import Collection
 
 from dtj_api.names import Reason
-from dtj_api.rounds import Ended, describe, error_text, first_failures, is_certain
+from dtj_api.rounds import CLOCKS, Ended, describe, error_text, first_failures, is_certain
 from dtj_api.status import RoundCursor
 from dtj_api.wire import NO_RANK, Failure
 from dtj_operator.observe.view import PodView
@@ -23,8 +23,6 @@ from .crash_loop import note_repetition
 from .hopeless import note_end_of_ranks
 from .restarts import Fault, count
 
-CLOCKS = 5.0
-"""Seconds by which the clocks of two nodes may differ."""
 _BY_THE_KERNEL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
 """What ends a rank for a reason of its own; with SIGABRT a library says that its peers are gone."""
 

@@ -28,7 +28,7 @@ def note_recovered(draft: Draft) -> None:
     clocks = [report.clock for report in draft.roster.reports.values()]
     if began.pod_failed:
         # Nobody's word but that of those who were there: the status is seconds old.
-        note_failed_after(draft, _told(clocks))
+        note_failed_after(draft, _told(clocks), began.at)
     recovery = _recovery(began, clocks, draft.now)
     draft.set(
         interruption=None,
