@@ -136,9 +136,9 @@ def test_a_peer_that_did_not_notice_is_released() -> None:
     assert made.actions == (SendRelease("ner-worker-0001", "pod-1-1", "10.0.1.1", Release(1, 1)),)
 
 
-def _one_through_one_failed():
+def _one_through_one_failed(**failure):
     job = a_job().replicas(2).running().status(finished_members=(0,)).says(0, state=LauncherState.DONE)
-    return job.says(1, failures=(a_failure(message="disk full"),), state=LauncherState.MEETING)
+    return job.says(1, failures=(a_failure(message="disk full", **failure),), state=LauncherState.MEETING)
 
 
 def test_members_that_are_through_come_back_for_one_that_failed() -> None:
@@ -170,6 +170,31 @@ def test_a_member_that_was_through_and_has_gone_is_missed_when_another_one_fails
     assert made.status.incarnation == 2
     assert made.status.finished_members == ()
     assert made.status.restarts.by_cause == {Cause.GONE: 1}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["counted now", "counted before"])
+def test_a_member_that_was_through_and_has_gone_is_missed_also_when_the_failure_is_counted_at_once(
+    again: bool,
+) -> None:
+    job = _one_through_one_failed(user_error=True)
+    if again:
+        job.stored(plan(job.view()).status)
+        assert job.view().status.finished_members == (0,), "it is there, and comes back"
+        assert job.view().status.counted == RoundCursor(incarnation=1, round=1)
+    made = plan(job.without(0).view())
+    assert made.status.incarnation == 2
+    assert made.status.finished_members == ()
+    assert made.status.restarts.by_cause == {Cause.PROCESS_EXIT: 1, Cause.GONE: 1}
+    assert made.status.restarts.counted == 1, "that it has gone comes of no fault of the job's"
+
+
+def test_a_member_that_was_through_in_the_round_after_a_failure_is_not_missed() -> None:
+    job = _next_round(_one_through_one_failed(), 0, 1)
+    job.stored(plan(job.view()).status).says(0, round=2, state=LauncherState.DONE)
+    job.stored(plan(job.view()).status).without(0)
+    made = plan(job.view())
+    assert made.status.incarnation == 1
+    assert made.status.finished_members == (0,)
 
 
 @pytest.mark.parametrize(("age", "failed"), [(3599, True), (3601, False)])

@@ -22,7 +22,7 @@ from .backoff import InVain, count_in_vain, hold_back, in_vain, pause, stood
 from .hopeless import note_end_of_pod
 from .interruption import note_failed_pod
 from .restarts import Fault, count
-from .rounds import count_unexplained, uncounted, write_off
+from .rounds import broken_rounds, count_unexplained, write_off
 from .unreached_store import ended_ranks, in_a_row, unreached
 
 _TEXT = 4096
@@ -115,7 +115,9 @@ def _replaced(draft: Draft) -> set[int]:
 def _call_back_finished(draft: Draft) -> set[int]:
     """Members that were through and have gone, once a peer failed: no round forms without them."""
     finished = draft.status.finished_members
-    if not finished or not uncounted(draft):
+    # They were through with the newest round: what failed before it does not concern them.
+    newest = max((report.round for report in draft.roster.reports.values()), default=0)
+    if not finished or newest not in broken_rounds(draft):
         return set()
     there = tuple(index for index in finished if draft.roster.worker(index).listens)
     draft.set(finished_members=there)
