@@ -49,8 +49,10 @@ class Launcher:
     """Its ranks have ended and no new round has formed."""
     error: str = ""
     """Why it takes part in nothing until it is told to meet again."""
+    size: int = 0
+    """Pods of its round."""
     held: int = 0
-    """Pods of its round, which has formed and waits for the word to start."""
+    """The same, while it waits for the word to start."""
     up_at: float = 0.0
     """When its container started; it answers a moment later."""
     other_key: bool = False
@@ -111,6 +113,8 @@ class World:
         """Stores that answer nobody, though their pods look well."""
         self.cut_off: set[str] = set()
         """Workers whose own way to the store is broken."""
+        self.late: set[str] = set()
+        """Launchers that come to a meeting after its last call, once they are taken out of here."""
         self.created: list[tuple[int, str]] = []
         self.trained: set[str] = set()
         """Pods whose ranks have run in a round."""
@@ -360,21 +364,37 @@ class World:
             (uid, each)
             for uid, each in self.launchers.items()
             if each.state == LauncherState.MEETING and not each.error and self._runs(uid) and self._reaches_store(uid)
+            if uid not in self.late
         ]
+        waiting += self._open_again({each.incarnation for _, each in waiting})
         for incarnation in {each.incarnation for _, each in waiting}:
             group = [(uid, each) for uid, each in waiting if each.incarnation == incarnation]
             meet = group[0][1].meet
             store = next((pod for pod in self.pods.values() if pod.component == Component.STORE), None)
             at = f"{store.ip}:{names.STORE_PORT}" if store and store.phase == "Running" else ""
-            if meet is None or meet.store != at or len(group) < meet.max_nodes:
+            late = sum(self.launchers[uid].incarnation == incarnation for uid in self.late if uid in self.launchers)
+            if meet is None or meet.store != at or len(group) < max(meet.min_nodes, meet.max_nodes - late):
                 continue
             number = max(each.round for _, each in group) + 1
             for uid, each in group:
                 each.round, each.state, each.broken = number, LauncherState.STARTING, False
+                each.size = len(group)
                 if each.meet is None or each.meet.rounds is None or number <= each.meet.rounds:
                     self._start_ranks(uid)
                 else:
                     each.held = len(group)
+
+    def _open_again(self, incarnations: set[int]) -> list[tuple[str, Launcher]]:
+        """A round that is not full ends for who comes later: those who are in it."""
+        found = [
+            (uid, each)
+            for uid, each in self.launchers.items()
+            if each.state in (LauncherState.STARTING, LauncherState.TRAINING) and each.incarnation in incarnations
+            if each.meet is not None and each.size < each.meet.max_nodes and self._runs(uid)
+        ]
+        for _, each in found:
+            each.state, each.held, each.broken = LauncherState.MEETING, 0, True
+        return found
 
     def _start_ranks(self, uid: str) -> None:
         each = self.launchers[uid]
@@ -388,14 +408,14 @@ class World:
             if each.state == LauncherState.TRAINING:
                 groups.setdefault((each.incarnation, each.round), []).append(uid)
         for group, uids in groups.items():
-            meet = self.launchers[uids[0]].meet
+            size = self.launchers[uids[0]].size
             through = [
                 each
                 for each in self.launchers.values()
                 if (each.incarnation, each.round) == group and each.state == LauncherState.DONE
             ]
             there = len([uid for uid in uids if self._runs(uid)]) + len(through) + self.went_through[group]
-            if meet is None or there < meet.max_nodes:
+            if there < size:
                 continue
             self.step += 1
             if self.step >= self.steps:
@@ -411,8 +431,12 @@ class World:
         if launcher.state == LauncherState.TRAINING:
             launcher.state, launcher.broken = LauncherState.MEETING, True
 
-    def crash_rank(self, uid: str, *, exit_code: int = -9, user_error: bool = False) -> bool:
-        """A rank of a training worker dies; its peers follow with errors of their own. False: nobody trains there."""
+    def crash_rank(self, uid: str, *, exit_code: int = -9, user_error: bool = False, alone: bool = False) -> bool:
+        """A rank of a training worker dies; its peers follow with errors of their own. False: nobody trains there.
+
+        Args:
+            alone: the peers hear of the next round first, and end their ranks before these notice anything.
+        """
         launcher = self.launchers.get(uid)
         if launcher is None or launcher.state != LauncherState.TRAINING or not self._runs(uid):
             return False
@@ -428,7 +452,8 @@ class World:
             code = exit_code if mine else 1
             error = user_error and mine
             text = "ValueError: boom" if error else "connection reset by peer"
-            each.failures.append(Failure(*at, 0, 0, self.now + delay, code, text, "", error))
+            if mine or not alone:
+                each.failures.append(Failure(*at, 0, 0, self.now + delay, code, text, "", error))
             self._end_ranks(each)
         return True
 

@@ -8,9 +8,9 @@ import pytest
 from plan_jobs import a_failure, a_job, a_spec, of
 from plan_world import World
 
-from dtj_api.names import Cause, Component, LauncherState, Phase
+from dtj_api.names import Cause, Component, Condition, LauncherState, Phase
 from dtj_api.wire import Meet
-from dtj_operator.plan import SendMeet, plan
+from dtj_operator.plan import Plan, SendMeet, plan
 
 EXCUSED = [{"onSignals": ["SIGKILL"], "action": "RestartExcused"}]
 
@@ -115,6 +115,77 @@ def test_a_failure_together_with_the_store_is_counted_before_the_next_meeting_st
     assert [incarnation for _, incarnation, _ in world.starts[len(before) :]] == ([] if lost else [2, 2])
 
 
+def a_world_of_three(**policy: Any) -> tuple[World, str]:
+    """Three go on without the fourth; the rank of the last of them fails, and it comes back after the last call.
+
+    The operator hears nothing of it meanwhile.
+    """
+    workers = {"replicas": 4, "minReplicas": 2}
+    spec = a_spec(workers=workers, schedule={"startTimeout": "60s"}, failurePolicy={"maxRestarts": 0, **policy})
+    world = World(spec, steps=10**6)
+    world.run(lambda: len(world.created) == 4)
+    uids = {index: uid for index, uid in world.created}
+    world.deaf.add(uids[3])
+    world.run(lambda: world.status.phase == Phase.RUNNING and not world.deaf.isdisjoint(world._unanswered))
+    assert (world.status.members, world.status.min_members) == ((0, 1, 2), 2)
+    late = uids[2]
+    assert world.crash_rank(late, alone=True)
+    world.deaf.add(late)
+    world.late.add(late)
+    world.tick()
+    assert [each.held for uid, each in world.launchers.items() if uid in (uids[0], uids[1])] == [2, 2]
+    return world, late
+
+
+def come_back(world: World, late: str) -> None:
+    world.late.discard(late)
+    world.deaf.discard(late)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_round_without_the_pod_that_saw_the_failure_starts_nothing_before_that_pod_is_heard(anew: bool) -> None:
+    world, late = a_world_of_three()
+    before = list(world.starts)
+    if anew:
+        world._forget()
+    world.run(seconds=5)
+    assert not world.status.done
+    assert world.starts == before
+    come_back(world, late)
+    world.run(seconds=5)
+    assert world.status.phase == Phase.FAILED
+    assert world.starts == before
+
+
+def test_a_round_without_a_pod_starts_when_that_one_has_told_what_is_excused() -> None:
+    world, late = a_world_of_three(rules=EXCUSED)
+    before = len(world.starts)
+    world.deaf.discard(late)
+    world.run(lambda: trains_again(world, before), seconds=5)
+    assert {(round_, uid == late) for uid, _, round_ in world.starts[before:]} == {(2, False)}
+    assert world.status.restarts.excused == 1
+    come_back(world, late)
+    world.run(lambda: len(world.starts) == before + 5, seconds=5)
+    assert [round_ for _, _, round_ in world.starts[before + 2 :]] == [3, 3, 3]
+
+
+def trains_again(world: World, before: int) -> bool:
+    return len(world.starts) > before and world.status.phase == Phase.RUNNING
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_pod_that_never_tells_is_left_out_like_any_that_is_silent(anew: bool) -> None:
+    world, _ = a_world_of_three()
+    before = len(world.starts)
+    if anew:
+        world._forget()
+    world.run(lambda: trains_again(world, before), seconds=60)
+    assert world.status.members == (0, 1)
+    assert {(incarnation, round_) for _, incarnation, round_ in world.starts[before:]} == {
+        (world.status.incarnation, 1)
+    }
+
+
 def held(job: Any, *indices: int, round_: int = 2, **fields: Any) -> Any:
     for index in indices:
         job.says(index, round=round_, state=LauncherState.STARTING, held=2, world_size=2, **fields)
@@ -134,8 +205,54 @@ def test_the_word_waits_for_all_pods_of_the_round() -> None:
     """One that was not heard of in it may have seen what failed."""
     assert words(held(a_held_job(), 0)) == {}
     assert words(held(a_held_job(), 0, 1)) == {"ner-worker-0000": 2, "ner-worker-0001": 2}
+    before = held(a_held_job(), 0).says(1, round=0, state=LauncherState.MEETING)
+    assert words(before) == {}, "the first round of a job starts without a word, and may have failed since"
     again = held(a_held_job(), 0).says(1, round=2, state=LauncherState.TRAINING)
     assert words(again) == {"ner-worker-0000": 2}, "it was lost on its way to this one"
+
+
+@pytest.mark.parametrize(
+    ("third", "told"),
+    [
+        ({"state": LauncherState.TRAINING}, False),
+        ({"state": LauncherState.STARTING}, False),
+        ({"incarnation": 1, "state": LauncherState.MEETING}, False),
+        ({"state": LauncherState.MEETING}, True),
+        ({"state": LauncherState.MEETING, "round_": 0}, True),
+        ({"state": LauncherState.DONE}, True),
+        ({"state": LauncherState.TRAINING, "round_": 3}, True),
+    ],
+)
+def test_the_word_for_a_round_that_is_not_full_waits_for_those_whose_ranks_may_have_failed(
+    third: dict[str, Any], told: bool
+) -> None:
+    job = a_job().replicas(3, least=2).spec(failurePolicy={"maxRestarts": 0}).running(incarnation=2)
+    job = held(job.status(min_members=2), 0, 1)
+    fields = {"round_": 1, **third}
+    job.says(2, round=fields.pop("round_"), **fields)
+    starts = {name: rounds for name, rounds in words(job).items() if rounds == 2}
+    assert starts.keys() == ({"ner-worker-0000", "ner-worker-0001"} if told else set())
+
+
+def test_a_member_that_was_through_and_has_gone_keeps_no_round() -> None:
+    """It has exited 0, and its pod has nothing to tell any more."""
+    job = a_job().replicas(3, least=2).spec(failurePolicy={"maxRestarts": 0}).running(incarnation=2)
+    job = held(job.status(min_members=2, finished_members=(2,)).without(2), 0, 1)
+    assert words(job) == {"ner-worker-0000": 2, "ner-worker-0001": 2}
+
+
+def test_it_is_told_what_a_round_waits_for_that_has_formed() -> None:
+    made = plan(held(a_held_job(), 0).status(phase=Phase.RECOVERING).view())
+    assert said(made) == (
+        "round 2 has formed; with maxRestarts 0 its ranks start when all workers have told what failed before: "
+        "not heard of since: ner-worker-0001"
+    )
+    made = plan(held(a_held_job(), 0, 1).status(phase=Phase.RECOVERING).view())
+    assert said(made) == "round 2 has formed, and its ranks are let start"
+
+
+def said(made: Plan) -> str:
+    return next(each.message for each in made.status.conditions if each.type == Condition.PROGRESSING)
 
 
 def test_the_word_is_the_same_meeting_with_the_round_that_may_start() -> None:

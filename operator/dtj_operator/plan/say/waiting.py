@@ -9,6 +9,7 @@ from dtj_operator.plan.count.rounds import uncounted
 from dtj_operator.plan.count.unreached_store import without_store
 from dtj_operator.plan.draft import Draft
 from dtj_operator.plan.need.children import held_child, needed_names, taken_names
+from dtj_operator.plan.need.word import highest_round, untold
 
 
 def what_for(draft: Draft) -> tuple[Reason, str]:
@@ -59,6 +60,9 @@ def _meeting(draft: Draft) -> tuple[Reason, str]:
         return Reason.RANK_FAILED, f"pod {names.worker_name(draft.view.name, failed[0])}: {failed[1].error}"
     for index, report in without_store(draft).items():
         return Reason.STORE_LOST, f"pod {names.worker_name(draft.view.name, index)}: {report.error}"
+    held = max((report.round for report in reports.values() if report.held), default=0)
+    if held:
+        return Reason.MEETING, f"round {held} has formed{_held_for(draft, held)}"
     members = len(draft.status.members)
     formed = sum(report.state in (LauncherState.TRAINING, LauncherState.DONE) for report in reports.values())
     if formed < members or uncounted(draft):
@@ -66,3 +70,12 @@ def _meeting(draft: Draft) -> tuple[Reason, str]:
             f"{formed} of {members} workers are in a round of incarnation {draft.status.incarnation}"
         )
     return Reason.FIRST_STEP_PENDING, "the round has formed; the ranks have not reported a step yet"
+
+
+def _held_for(draft: Draft, number: int) -> str:
+    if number <= highest_round(draft):
+        return ", and its ranks are let start"
+    text = "; with maxRestarts 0 its ranks start when all workers have told what failed before"
+    missing = [names.worker_name(draft.view.name, index) for index in untold(draft, number)]
+    more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+    return f"{text}: not heard of since: {', '.join(missing[:3])}{more}" if missing else text
