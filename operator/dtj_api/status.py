@@ -120,7 +120,9 @@ class NewcomerStatus(StatusModel):
 
     in_vain: int = 0
     """Times in a row that pods of any workers were lost which had never trained, since one of these, or all that should
-    train, began to."""
+    train, began to. One later than its pause and `backoff.max` after the one before it is the first of another row."""
+    in_vain_at: Timestamp | None = None
+    """When the last one was counted."""
     create_after: Timestamp | None = None
     """No pod of theirs is made before this."""
 
@@ -254,7 +256,10 @@ class JobStatus(StatusModel):
     trained: int = 0
     """The last incarnation that trained."""
     in_vain: int = 0
-    """Times in a row that the store, or members that had never trained, were lost since the job last trained."""
+    """Times in a row that the store, or members that had never trained, were lost since the job last trained. One later
+    than its pause and `backoff.max` after the one before it is the first of another row."""
+    in_vain_at: Timestamp | None = None
+    """When the last one was counted."""
     newcomers: NewcomerStatus = NewcomerStatus()
     restarts: Restarts = Restarts()
     excluded_nodes: Annotated[tuple[ExcludedNode, ...], Field(max_length=50)] = ()

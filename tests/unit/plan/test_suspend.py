@@ -55,10 +55,12 @@ def test_a_failure_before_the_suspension_is_counted_all_the_same() -> None:
 
 
 def test_who_was_held_back_is_so_no_more_after_a_suspension() -> None:
-    later, row = Timestamp(NOW + 50), NewcomerStatus(in_vain=7, create_after=Timestamp(NOW + 50))
-    job = a_job().replicas(2).running().status(in_vain=3, create_after=later, newcomers=row).spec(suspend=True)
-    status = plan(job.view()).status
-    assert (status.in_vain, status.create_after, status.newcomers) == (0, None, NewcomerStatus())
+    later, at = Timestamp(NOW + 50), Timestamp(NOW - 10)
+    row = NewcomerStatus(in_vain=7, in_vain_at=at, create_after=later)
+    job = a_job().replicas(2).running().status(in_vain=3, in_vain_at=at, create_after=later, newcomers=row)
+    status = plan(job.spec(suspend=True).view()).status
+    assert (status.in_vain, status.in_vain_at) == (0, None)
+    assert (status.create_after, status.newcomers) == (None, NewcomerStatus())
 
 
 def test_what_ends_the_job_is_not_forgotten_over_a_suspension() -> None:

@@ -76,7 +76,13 @@ STATUSES = st.builds(
     create_after=st.one_of(st.none(), TIMES.map(Timestamp)),
     trained=st.integers(0, 4),
     in_vain=INT64,
-    newcomers=st.builds(NewcomerStatus, in_vain=INT64, create_after=st.one_of(st.none(), TIMES.map(Timestamp))),
+    in_vain_at=st.one_of(st.none(), TIMES.map(Timestamp)),
+    newcomers=st.builds(
+        NewcomerStatus,
+        in_vain=INT64,
+        in_vain_at=st.one_of(st.none(), TIMES.map(Timestamp)),
+        create_after=st.one_of(st.none(), TIMES.map(Timestamp)),
+    ),
     pods=st.lists(st.builds(KnownPod, index=st.integers(0, 3), uid=UIDS, incarnation=st.integers(0, 4))).map(tuple),
 )
 PODS = st.builds(

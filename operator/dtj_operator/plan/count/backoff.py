@@ -3,7 +3,8 @@
 Whoever is to blame, and whatever it costs of the budget: pods that are evicted as soon as they run are as many as the
 cluster can make. What has trained is replaced at once. Those that never did are in one of two rows, since one that the
 others train on without must hold up none of them: the row of the store and of the members that the job stands still for
-ends when it trains; that of `status.newcomers` when one of them does, or all that should.
+ends when it trains; that of `status.newcomers` when one of them does, or all that should. Time ends either: who
+stands for longer than the longest pause misses none where another one is made at once.
 """
 
 from __future__ import annotations
@@ -58,11 +59,25 @@ def count_in_vain(draft: Draft, lost: Collection[InVain], *, anew: bool = False)
     Args:
         anew: the row of the newcomers begins with them.
     """
+    now = Timestamp(draft.now)
     if any(not each.newcomer for each in lost):
-        draft.set(in_vain=draft.status.in_vain + 1)
+        draft.set(in_vain=_one_more(draft, draft.status.in_vain, draft.status.in_vain_at), in_vain_at=now)
     if any(each.index != STORE_INDEX for each in lost):
         row = draft.status.newcomers
-        draft.set(newcomers=row.model_copy(update={"in_vain": 1 if anew else row.in_vain + 1}))
+        times = 1 if anew else _one_more(draft, row.in_vain, row.in_vain_at)
+        draft.set(newcomers=row.model_copy(update={"in_vain": times, "in_vain_at": now}))
+
+
+def _one_more(draft: Draft, before: int, last: Timestamp | None) -> int:
+    """Times in a row with this one: the first where it comes later than the pause and the longest one after the last.
+
+    How long a pod stood whose object is gone, nothing else tells.
+
+    Args:
+        last: when the one before it was counted; None: by an operator that does not write it.
+    """
+    longest = draft.spec.failure_policy.backoff.max
+    return 1 if last is not None and draft.now - last > _pause_of(draft, before) + longest else before + 1
 
 
 def pause(draft: Draft, lost: InVain | None, *, charged: bool = False, ran: bool = True) -> Timestamp | None:
@@ -77,8 +92,7 @@ def pause(draft: Draft, lost: InVain | None, *, charged: bool = False, ran: bool
     if charged:
         seconds = _doubled(draft, len(draft.status.restarts.recent))
     row = 0 if lost is None else draft.status.newcomers.in_vain if lost.newcomer else draft.status.in_vain
-    if row > 1:
-        seconds = max(seconds, _doubled(draft, row - 1))
+    seconds = max(seconds, _pause_of(draft, row))
     if not charged and not ran:
         seconds = max(seconds, NEVER_RAN_PAUSE)
     return Timestamp(draft.now + seconds) if seconds else None
@@ -113,9 +127,14 @@ def end_rows(draft: Draft) -> None:
         draft.roster.is_member(known.index) and TRAINED < known.incarnation <= trained for known in draft.status.pods
     )
     left = [at for at in (draft.status.create_after, row.create_after) if at is not None and at > draft.now]
-    ends = came or not draft.roster.missing
-    row = NewcomerStatus(in_vain=0 if ends else row.in_vain, create_after=max(left, default=None))
-    draft.set(in_vain=0, create_after=None, newcomers=row)
+    row = NewcomerStatus() if came or not draft.roster.missing else row
+    row = row.model_copy(update={"create_after": max(left, default=None)})
+    draft.set(in_vain=0, in_vain_at=None, create_after=None, newcomers=row)
+
+
+def _pause_of(draft: Draft, row: int) -> float:
+    """Seconds before what was lost so many times in a row is made anew."""
+    return _doubled(draft, row - 1) if row > 1 else 0.0
 
 
 def _doubled(draft: Draft, times: int) -> float:

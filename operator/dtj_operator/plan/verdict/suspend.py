@@ -39,6 +39,7 @@ def suspend(draft: Draft) -> None:
             counted_pods=(),
             create_after=None,
             in_vain=0,
+            in_vain_at=None,
             newcomers=NewcomerStatus(),
             template_hash="",
         )
