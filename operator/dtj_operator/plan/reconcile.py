@@ -10,6 +10,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import JobStatus, WorkerCounts
 from dtj_operator.observe.view import JobView
 
+from .count.backoff import bound_holds
 from .count.checkpoint_failing import note_saves
 from .count.finished import all_finished, note_finished
 from .count.lost_pods import count_losses
@@ -62,6 +63,7 @@ def _steer(draft: Draft) -> None:
         after_the_end(draft)
         return
     # count: what happened, whatever is decided then.
+    bound_holds(draft)
     note_figures(draft)
     note_finished(draft)
     if draft.status.resumed_at is not None:

@@ -1,20 +1,23 @@
-"""A row of pods that are lost in vain ends by time too."""
+"""A row of pods that are lost in vain ends by time too, and no hold is longer than the longest pause."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from plan_jobs import NOW, a_job, a_spec
+from plan_jobs import NOW, Job, a_job, a_pod, a_spec, of
 from plan_world import World
 
+from dtj_api.known_pods import KnownPod
 from dtj_api.names import Component, Phase
-from dtj_api.status import NewcomerStatus
+from dtj_api.scalars import Timestamp
+from dtj_api.status import NewcomerStatus, StoreStatus
 from dtj_operator.observe.view import STORE_INDEX
-from dtj_operator.plan import plan
+from dtj_operator.plan import CreateStore, CreateWorker, plan
 
 LONGEST = 60
 BACKOFF = {"initial": "2s", "max": f"{LONGEST}s"}
+A_DAY = 86_400.0
 
 
 def _world(**spec: Any) -> World:
@@ -84,3 +87,51 @@ def test_a_row_without_a_time_goes_on_as_one_of_the_operator_before() -> None:
     status = plan(job.view()).status
     assert (status.in_vain, status.newcomers.in_vain) == (5, 5)
     assert (status.in_vain_at, status.newcomers.in_vain_at) == (NOW, NOW)
+
+
+def _knows(*indices: int) -> tuple[KnownPod, ...]:
+    return tuple(KnownPod(index=index, uid=a_pod(index).uid, incarnation=1) for index in indices)
+
+
+def _to_be_made(index: int, until: float) -> Job:
+    """All but one stand there, and that one, which is not to be made before this, the status counts on no more."""
+    hold = Timestamp(until)
+    if index == STORE_INDEX:
+        return a_job().replicas(2).up().without(index).status(store=StoreStatus(create_after=hold))
+    if index == 2:
+        spare = {"newcomers": NewcomerStatus(in_vain=3, create_after=hold)}
+        return a_job().replicas(2).running().spec_workers(spares=1).status(trained=1, **spare)
+    return a_job().replicas(2).up().without(index).status(pods=_knows(0), in_vain=3, create_after=hold)
+
+
+@pytest.mark.parametrize(("longest", "seconds"), [("60s", 60), ("10s", 10), ("2s", 5)])
+@pytest.mark.parametrize("index", [2, 1, STORE_INDEX], ids=["a spare", "a member", "the store"])
+def test_no_hold_is_longer_than_the_longest_pause_whoever_wrote_it(index: int, longest: str, seconds: float) -> None:
+    backoff = {"initial": "2s", "max": longest}
+    job = _to_be_made(index, NOW + A_DAY).spec(failurePolicy={"backoff": backoff})
+    first = plan(job.view())
+    assert first.write
+    assert first.requeue_after is not None
+    assert first.requeue_after <= seconds
+    job.stored(first.status)
+    assert not _makes(job, index, NOW + seconds - 1)
+    assert _makes(job, index, NOW + seconds)
+
+
+@pytest.mark.parametrize("index", [2, 1, STORE_INDEX], ids=["a spare", "a member", "the store"])
+def test_one_that_is_as_long_stays_as_it_is(index: int) -> None:
+    job = _to_be_made(index, NOW + LONGEST).spec(failurePolicy={"backoff": BACKOFF})
+    assert not _makes(job, index, NOW)
+    assert not _makes(job, index, NOW + LONGEST - 1)
+    assert _makes(job, index, NOW + LONGEST)
+
+
+def _makes(job: Job, index: int, now: float) -> bool:
+    made = plan(job.view(now))
+    return bool(of(made, CreateStore)) if index == STORE_INDEX else index in [x.index for x in of(made, CreateWorker)]
+
+
+def test_what_a_row_leaves_behind_that_ends_is_no_longer_either() -> None:
+    job = a_job().replicas(2).running().spec(failurePolicy={"backoff": BACKOFF})
+    status = plan(job.status(in_vain=6, create_after=Timestamp(NOW + A_DAY)).view()).status
+    assert (status.create_after, status.newcomers.create_after) == (None, NOW + LONGEST)

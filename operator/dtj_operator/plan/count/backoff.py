@@ -109,6 +109,21 @@ def hold_back(draft: Draft, index: int, until: Timestamp | None) -> None:
         draft.set(create_after=max(until, draft.status.create_after or until))
 
 
+def bound_holds(draft: Draft) -> None:
+    """Hold back nobody for longer than a pause lasts.
+
+    A leader before wrote until when by its own clock, which may have been ahead, or under a longer `backoff.max`.
+    """
+    status, latest = draft.status, Timestamp(draft.now + max(draft.spec.failure_policy.backoff.max, NEVER_RAN_PAUSE))
+    bound = {"create_after": latest}
+    if (status.create_after or 0.0) > latest:
+        draft.set(**bound)
+    if (status.newcomers.create_after or 0.0) > latest:
+        draft.set(newcomers=status.newcomers.model_copy(update=bound))
+    if (status.store.create_after or 0.0) > latest:
+        draft.set(store=status.store.model_copy(update=bound))
+
+
 def replace(draft: Draft, members: Sequence[int], why: str) -> None:
     """Replace members whose pods live, and which can never meet."""
     pods = [draft.roster.pods[index] for index in members]
