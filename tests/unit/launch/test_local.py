@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ from dtj_api.failure_policy import Action
 from dtj_api.spec import JobSpec
 from dtj_trainer.cli.failures import Failures
 from dtj_trainer.launch.local.job import LocalJob
-from dtj_trainer.launch.local.run import Interrupts, run, stop
+from dtj_trainer.launch.local.run import Interrupts, _gave_up, run, stop
 from dtj_trainer.launch.ranks.ranks import Forked, RankExit
 
 start_worker = LocalJob.start_worker
@@ -172,6 +174,27 @@ def test_a_launcher_that_ends_while_the_others_train_is_told_in_words(local, cap
     )
     assert local("train.py", "1000000") == 1
     assert "dtj: worker 1 was killed by SIGKILL; its output says more\n" in capfd.readouterr().err
+
+
+def test_launchers_that_give_up_and_stay_for_another_meeting_end_the_run_in_their_words(local, capfd, monkeypatch):
+    """They leave with the code of a drain, which is a user's stop where nothing failed."""
+    send = LocalJob._send_when_up
+    monkeypatch.setattr(
+        LocalJob,
+        "_send_when_up",
+        lambda job, worker, meet, stopped: send(job, worker, replace(meet, min_nodes=3, max_nodes=3), stopped),
+    )
+    assert local("train.py", "20", env={"DTJ_JOIN_TIMEOUT": "1"}) == 1
+    assert re.search(r"dtj: worker \d gave up: round 1 did not form within 1 s: ", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize(("left", "code"), [(None, 1), (143, 1), (-9, 1), (64, 64)])
+def test_a_launcher_that_gives_up_and_ends_by_itself_has_the_last_word_on_the_code(left, code):
+    worker = SimpleNamespace(index=2, process=Forked())
+    if left is not None:
+        worker.process.end(RankExit(1, left, 0.0))
+    error = _gave_up(worker, "no volume")
+    assert (str(error), error.code) == ("worker 2 gave up: no volume", code)
 
 
 def test_a_command_that_cannot_be_run_ends_as_on_a_cluster_with_the_line_to_write(tmp_path, nursery, capfd):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dtj_api.names import Env, ExitCode, LauncherState, code_of_signal
 from dtj_api.wire import Report
-from dtj_trainer.launch.local.job import LocalError, LocalJob, StoppedError
+from dtj_trainer.launch.local.job import LocalError, LocalJob, StoppedError, Worker
 from dtj_trainer.launch.local.nursery import Nursery
 from dtj_trainer.launch.settings import seconds
 
@@ -140,9 +140,17 @@ def _oversee(
             return int(over.code)
         if given_up := [w for w in job.workers if w.index in told and told[w.index].state == LauncherState.FAILED]:
             leave()
-            raise job.error_of(given_up[0])
+            raise _gave_up(given_up[0], told[given_up[0].index].error)
         job.let_start(reports)
         time.sleep(POLL)
+
+
+def _gave_up(worker: Worker, why: str) -> LocalError:
+    """What is to be said of a launcher that has told that it failed, and has left since."""
+    ended = worker.process.exit
+    # One that stayed for another meeting has left by our word, with the code of a job that is stopped and goes on.
+    code = ExitCode.FAILED if ended is None or ended.code == ExitCode.DRAINED else ended.code
+    return LocalError(f"worker {worker.index} gave up: {why}", max(code, ExitCode.FAILED))
 
 
 def stop(job: LocalJob, interrupts: Interrupts, patience: float) -> None:
