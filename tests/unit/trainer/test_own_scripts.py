@@ -138,9 +138,53 @@ def test_a_folder_whose_name_a_shell_would_take_apart_is_found(tmp_path: Path, t
 
 
 def test_only_what_begins_and_ends_as_the_path_of_the_mount_is_one(tmp_path: Path) -> None:
-    others = ["/codes", "/code.d/x", "/code-2", "a/code", "./code", "https://host/code/x", "$X/code", "${X}/code"]
+    others = ["/codes", "/code.d/x", "/code-2", "/code$X", "/code{,s}", "a/code", "./code", "$X/code", "${X}/code"]
+    others += ["$(pwd)/code", "\\/code", "https://host/code/x", "host:/code", "me@host:/code/x", "FROM=host:/code"]
     script = script_for(tmp_path, **CODE, **AT_CODE, command=["sh", "-c", " ".join(others)], args=others)
     assert script.command == ["sh", "-c", " ".join(others), *others]
+
+
+LEFT = [
+    'python "$ROOT"/code/train.py',
+    'python $ROOT"/code/train.py"',
+    'python "$ROOT""/code/train.py"',
+    "bash -c 'python \"$ROOT\"/code/train.py'",
+    'cd "$(dirname "$0")/code"',
+    "`pwd`/code/t.py",
+    """'/a'/code '/code'"2" '/code's""",
+    """"/code"2 "/code"$X /code"$X" """,
+    '"$HOST":/code "host:/code" "$HOST:/code"',
+    """echo "it's "/code; # it's a comment
+    "$ROOT"/code""",
+]
+
+
+@pytest.mark.parametrize("text", LEFT)
+def test_in_a_shell_a_path_that_may_be_part_of_a_longer_one_is_left_as_it_is(tmp_path: Path, text: str) -> None:
+    script = script_for(tmp_path, **CODE, **AT_CODE, command=["sh", "-c", text])
+    assert script.command == ["sh", "-c", text]
+
+
+PLACED = [
+    'cd "$(dirname "@/train.py")"; echo "$(cat "@/a")"',
+    """# it's a comment
+    cd '@' && sh "@"/say.sh '@''/x' "it's " '@'""",
+    """sh -c 'python "@/t.py"'; python -c 'open("@/x")'; sh -c "cat \\"@/x\\" " """,
+    "`@/run.sh` `cat @` $(cat @)",
+    'A=/b:@ PYTHONPATH=src:@ PYTHONPATH="src:@" PYTHONPATH=$PYTHONPATH:@ x --path=/b:@ --to="@" @:@',
+]
+
+
+@pytest.mark.parametrize("text", PLACED)
+def test_in_a_shell_a_path_is_found_wherever_it_begins_a_word_or_an_item(tmp_path: Path, text: str) -> None:
+    script = script_for(tmp_path, **CODE, **AT_CODE, command=["sh", "-c", text.replace("@", "/code")])
+    assert script.command == ["sh", "-c", text.replace("@", f"{tmp_path}/mounts/code")]
+
+
+def test_a_variable_of_paths_may_begin_with_one_that_is_relative(tmp_path: Path) -> None:
+    env = [{"name": name, "value": "src:/code"} for name in ("PYTHONPATH", "REMOTE")]
+    script = script_for(tmp_path, **CODE, **AT_CODE, env=env)
+    assert (script.env["PYTHONPATH"], script.env["REMOTE"]) == (f"src:{tmp_path}/mounts/code", "src:/code")
 
 
 def test_the_longest_mount_that_a_path_is_below_counts_and_none_twice(tmp_path: Path) -> None:

@@ -9,11 +9,17 @@ from typing import Any
 
 from dtj_trainer.cli.manifest import Job
 
-_QUOTED = re.compile(r"""'[^']*' | "(?:\\.|[^"\\])*" | \\. | [^'"\\]+ | .""", re.DOTALL | re.VERBOSE)
-"""Parts of a shell's text that are quoted as one, or not at all."""
-_BEFORE = r"(?<![\w.~*?$}\]/-])"
-"""What a path does not begin behind: it would be a part of a longer one, or of a name."""
-_AFTER = r"(?![\w.-])"
+_OPENS, _CLOSES = "\x02", "\x03"
+"""Stand for quotation marks where paths are looked for, and the second for a backquote that closes too."""
+_MARK = re.compile(r"""\\. | (?<![^\s;&|()])\#[^\n]* | '(?P<text>[^']*)' | \$?\( | [)"`]""", re.DOTALL | re.VERBOSE)
+"""What matters outside `"`: quotations, comments and what is put into the text. What is escaped does not."""
+_MARK_INSIDE = re.compile(r"""\\. | \$\( | ["`]""", re.DOTALL | re.VERBOSE)
+_HOST = rf"(?P<host>(?<![^\s;&|()<>`'\",=])(?<!PATH=)[\w.@${{}}{_OPENS}{_CLOSES}-]+:)?"
+"""What names a host, or what cannot be told: the path behind it is not here. What ends in PATH holds paths alone."""
+_LONGER = rf"[\w.~*?$}})\]/\\{_CLOSES}-]"
+_BEFORE = rf"(?<!{_LONGER})(?<!{_LONGER}{_OPENS})"
+"""What a path does not begin behind: it would be, or may be, a part of a longer one, or of a name."""
+_AFTER = rf"(?![{_OPENS}{_CLOSES}]*[\w.~*?${{\[-])"
 
 
 class Mounts:
@@ -24,7 +30,7 @@ class Mounts:
         self._places = {path: str(place) for path, place in places.items()}
         # The longest first: one mount may be below another.
         paths = "|".join(re.escape(path) for path in sorted(places, key=len, reverse=True))
-        self._paths = re.compile(f"{_BEFORE}(?:{paths}){_AFTER}") if paths else None
+        self._paths = re.compile(f"{_HOST}{_BEFORE}(?P<path>{paths}){_AFTER}") if paths else None
 
     def write(self, folder: Path) -> None:
         """Write the files into the folder that the places are below."""
@@ -35,18 +41,22 @@ class Mounts:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text)
 
-    def placed(self, text: str, quoted: Callable[[str], str] = str) -> str:
-        """A text whose paths below mounts lead to the files here.
-
-        Args:
-            text: such as a word of a command.
-            quoted: what a path here becomes in the place of another.
-        """
-        return text if self._paths is None else self._paths.sub(lambda found: quoted(self._places[found[0]]), text)
+    def placed(self, text: str) -> str:
+        """A text whose paths below mounts lead to the files here, such as a word of a command."""
+        return self._placed(text, text, lambda _, path: path)
 
     def placed_in_shell(self, text: str) -> str:
         """The same for what a shell is to run, in which the paths here are one word whatever characters they have."""
-        return "".join(self.placed(part, _QUOTES.get(part[0], _escaped)) for part in _QUOTED.findall(text))
+        marked, quotes = _marked(text)
+        return self._placed(text, marked, lambda at, path: _IN_QUOTES.get(quotes[at], _escaped)(path))
+
+    def _placed(self, text: str, marked: str, quoted: Callable[[int, str], str]) -> str:
+        parts, done = [], 0
+        for found in self._paths.finditer(marked) if self._paths else ():
+            if not found["host"]:
+                parts += [text[done : found.start()], quoted(found.start(), self._places[found["path"]])]
+                done = found.end()
+        return "".join((*parts, text[done:]))
 
 
 def mounts_of(job: Job, template: dict[str, Any], container: dict[str, Any], folder: Path) -> Mounts:
@@ -86,11 +96,38 @@ def _files(job: Job, volume: dict[str, Any]) -> dict[str, str]:
     return files
 
 
+def _marked(text: str) -> tuple[str, list[str]]:
+    """A shell's text with its quotation marks told apart, and the mark that each of its characters is quoted by."""
+    marked, quotes = list(text), [""] * len(text)
+    within, at = [""], 0
+    while found := (_MARK_INSIDE if within[-1] == '"' else _MARK).search(text, at):
+        start, end, mark = found.start(), found.end(), found[0]
+        quotes[at:end] = within[-1:] * (end - at)
+        at = end
+        if mark[0] == "'":
+            # It may be a text for another shell.
+            marked[start:end] = [_OPENS, *_marked(found["text"])[0], _CLOSES]
+            quotes[start:end] = ["'"] * (end - start)
+        elif mark == "`" and "`" in within:
+            marked[start] = _CLOSES
+            del within[within.index("`") :]
+        elif mark == '"' == within[-1]:
+            marked[start] = _CLOSES
+            within.pop()
+        elif mark == ")":
+            within = within[: -1 if within[-1] == "(" else None]
+        elif mark[0] in '"`(' or mark == "$(":
+            marked[start] = _OPENS if mark == '"' else mark[0]
+            within.append(mark[-1])
+    quotes[at:] = within[-1:] * (len(text) - at)
+    return "".join(marked), quotes
+
+
 def _escaped(path: str) -> str:
     return re.sub(r"([^\w@%+=:,./-])", r"\\\1", path)
 
 
-_QUOTES: dict[str, Callable[[str], str]] = {
+_IN_QUOTES: dict[str, Callable[[str], str]] = {
     "'": lambda path: path.replace("'", "'\\''"),
     '"': lambda path: re.sub(r'(["$`\\])', r"\\\1", path),
 }

@@ -52,7 +52,8 @@ def script_of(job: Job, folder: Path) -> Script:
     env, unknown = _variables(job, container)
     mounts.write(folder)
     words = [_expanded(word, env) for word in (*container["command"], *container.get("args", []))]
-    placed = {name: mounts.placed(value) for name, value in env.items()}
+    # With its name, which may say that it holds paths.
+    placed = {name: mounts.placed(f"{name}={value}").removeprefix(f"{name}=") for name, value in env.items()}
     # So that a shell finds the same interpreter that a command is given.
     path = env.get("PATH") or os.environ.get("PATH") or os.defpath
     placed["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), path))
