@@ -27,6 +27,7 @@ from dtj_trainer.launch.ranks.errors import (
         ("usage", "fails.py: error: unrecognized arguments: --epoch", True, 2),
         ("late os", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'", False, 1),
         ("late usage", "", False, 2),
+        ("usage of the world", "", False, 2),
         ("abort", "", False, -6),
     ],
 )
@@ -75,6 +76,10 @@ def test_the_error_of_a_program_that_records_none_is_read_from_its_last_lines(st
         ("connection", ""),
         ("caught", ""),
         ("text of the world", ""),
+        ("words after the world", ""),
+        ("unavailable", ""),
+        ("try again", ""),
+        ("timeout", ""),
         ("abort", ""),
         ("not found", ""),
         ("value", ""),
@@ -100,10 +105,63 @@ def test_what_would_be_the_users_if_it_came_again_is_told(start, how, words, pre
         ("{frames}ValueError: x\ngiving up", False),
         ("{inner}FileNotFoundError: [Errno 2] x\ngiving up", False),
         ("{inner}torch.OutOfMemoryError: CUDA out of memory.\ngiving up", False),
+        # Words that others say as well count in a traceback or at the end alone.
+        ("INFO: timeout: 30\nINFO: backend: nccl, gloo for the CPU\nINFO: it ends\n", False),
+        ("INFO: batch 503, error 0.503, code 500 of 1000 lines\nINFO: it ends\n", False),
+        ("the barrier ran into its timeout", True),
+        ("the barrier: time out", True),
     ],
 )
 def test_the_world_is_to_blame_where_a_log_ends_with_its_errors(lines, world):
     assert blames_the_world(lines.format(inner=INNER, frames=FRAMES)) is world
+
+
+@pytest.mark.parametrize("after", ["", "\ntraining script aborted\nsee above"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "curl: (6) Could not resolve host: data.corp",
+        "curl: (7) Failed to connect to data.corp port 443 after 3 ms: Couldn't connect to server",
+        "curl: (22) The requested URL returned error: 503",
+        "curl: (52) Empty reply from server",
+        "fatal: unable to access 'https://github.com/a/b/': Could not resolve host: github.com",
+        "fatal: the remote end hung up unexpectedly",
+        "wget: unable to resolve host address 'data.corp'",
+        "wget: bad address 'data.corp'",
+        "2026-01-01 10:00:00 ERROR 502: Bad Gateway.",
+        "ssh: connect to host data.corp port 22: No route to host",
+        "connect: Network is unreachable",
+        "connect: Host is unreachable",
+        "ping: data.corp: Temporary failure in name resolution",
+        "psql: could not translate host name: Name or service not known",
+        "Error: getaddrinfo failed",
+        "503 Service Unavailable",
+        "HTTP/1.1 504 Gateway Time-out",
+        "server replied: status code 500",
+        "429 Too Many Requests",
+        "urllib3: Max retries exceeded with url: /simple",
+        "Could not connect to the endpoint URL: 's3'",
+        "ls: cannot access '/data': Transport endpoint is not connected",
+        "cp: error reading '/data/x': Stale file handle",
+        "cat: /data/x: Remote I/O error",
+        "cat: /data/x: Input/output error",
+        "mount.nfs: Host is down",
+        "cp: cannot create '/data/x': Read-only file system",
+        "tee: /data/x: No space left on device",
+        "tee: /data/x: Disk quota exceeded",
+        "sh: fork: Resource temporarily unavailable",
+        "sh: fork: Cannot allocate memory",
+        "node-1:7:9 [0] NCCL WARN Connect to 10.0.0.1 failed : Connection refused",
+        "node-1:7:9 [0] NCCL WARN Cuda failure 999 'unknown error'",
+        "bind: Address already in use",
+        "the connection timed out",
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+        "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+        "Failed to initialize NVML: Driver/library version mismatch",
+    ],
+)
+def test_what_programs_say_of_network_volume_and_device_is_the_worlds_wherever_it_stands(line, after):
+    assert blames_the_world(f"downloading\n{line}{after}\n")
 
 
 FRAMES = """Traceback (most recent call last):
@@ -257,6 +315,8 @@ class AcceleratorError(RuntimeError):
         (RuntimeError("CUDA error: device-side assert triggered"), False),
         (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), False),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment"), False),
+        (RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized"), False),
         (RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu!"), True),
         (RuntimeError("expected scalar type Half but found torch.cuda.FloatTensor"), True),
         (RuntimeError("Cannot re-initialize CUDA in forked subprocess"), True),

@@ -41,6 +41,18 @@ match how.removeprefix("late "):
         sys.exit("no such corpus")
     case "text of the world":
         sys.exit("the hub: connection refused")
+    case "words after the world":
+        print("curl: (6) Could not resolve host: data.corp", flush=True)
+        sys.exit("training script aborted")
+    case "usage of the world":
+        print("ls: cannot access '/data': Stale file handle", flush=True)
+        sys.exit(2)
+    case "unavailable":
+        sys.exit(os.EX_UNAVAILABLE)
+    case "try again":
+        sys.exit(os.EX_TEMPFAIL)
+    case "timeout":
+        sys.exit(124)
     case "not found":
         sys.exit(127)
     case "abort":

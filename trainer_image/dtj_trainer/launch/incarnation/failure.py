@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,16 +21,14 @@ from dtj_trainer.launch.ranks.ranks import Rank
 
 LOG_PATIENCE = 0.5
 """Seconds to wait for the last lines of a dead rank: its children may hold the pipe open."""
-
-
 UNCAUGHT = 1
 """The interpreter's exit code after an exception that nobody caught."""
 USAGE = 2
 """The exit code of a command that was called the wrong way: argparse's, a shell's, the interpreter's."""
-
-
 LAST_OF_PROGRAMS = 125
 """The highest exit code that is a program's own: above it a shell tells what it could not run, or a signal."""
+TRY_AGAIN = frozenset({os.EX_UNAVAILABLE, os.EX_TEMPFAIL, 124})
+"""Exit codes that by convention ask for another try: a service is not there, it is of now, and that of `timeout`."""
 
 
 def failure_of(
@@ -65,8 +64,9 @@ def failure_of(
     if error is None and code == UNCAUGHT:
         error = printed_error(rank.log.last_lines())
     message = error.message if error else ""
+    worlds = blames_the_world(rank.log.last_lines())
     # Who says that the configuration is wrong says the same after any restart.
-    wrong = code == ExitCode.BAD_CONFIG or (step is None and code == USAGE)
+    wrong = code == ExitCode.BAD_CONFIG or (step is None and code == USAGE and not worlds)
     if wrong and not message:
         message = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), f"exit code {code}")
     failure = Failure(
@@ -81,14 +81,14 @@ def failure_of(
         of_volume=error is not None and error.of_volume,
         user_error=wrong or bool(error and error.user_error) or (step is None and is_wrong_path(message)),
         step=step,
-        if_repeated=_if_repeated(code, error, rank.log.last_lines()) if before_steps else "",
+        if_repeated=_if_repeated(code, error, worlds) if before_steps else "",
     )
     return failure, error.trace if error else ""
 
 
-def _if_repeated(code: int, error: RankError | None, log: str) -> str:
+def _if_repeated(code: int, error: RankError | None, worlds: bool) -> str:
     """What is the user's error if it comes again before the first step: a restart has not mended it then."""
     if error is not None:
         return OUT_OF_MEMORY if error.of_memory else ""
-    own = 0 < code <= LAST_OF_PROGRAMS
-    return f"exit code {code}" if own and not blames_the_world(log) else ""
+    own = 0 < code <= LAST_OF_PROGRAMS and code not in TRY_AGAIN
+    return f"exit code {code}" if own and not worlds else ""

@@ -26,14 +26,25 @@ _WORLD_TYPES = frozenset(
 )
 _VOLUME_TYPES = frozenset({"RestoreError", "SaveError"})
 """Of `dtj`, which raises them for nothing but an OSError."""
-_WORLD_TEXT = re.compile(
-    r"(?i:gloo|nccl|c10d|ProcessGroup|TCPStore"
-    r"|DataLoader worker|connection (closed|refused|reset)|broken pipe|timed? ?out)"
+_WORLD_PHRASE = re.compile(
+    r"(?i:could not resolve|unable to resolve|bad address '|name resolution|name or service not known|getaddrinfo"
+    r"|no route to host|(network|host) is (unreachable|down)|failed to connect|could not connect"
+    r"|connection (closed|refused|reset|aborted)|broken pipe|timed out|(connect|read|gateway|operation) time-?out"
+    r"|empty reply from server|remote end (hung up|closed)|max retries exceeded|address already in use"
+    r"|service unavailable|bad gateway|internal server error|too many requests"
+    r"|(http(/[\d.]+)?|status|status code|returned error|error)[ :=]+5\d\d\b|\b5\d\d server error"
+    r"|cannot allocate memory|resource temporarily unavailable"
+    r"|no space left on device|disk quota exceeded|read-only file system|(input/output|remote i/o) error"
+    r"|stale file handle|transport endpoint is not connected|DataLoader worker)"
     # Of the device itself: that tensors are on `cuda:0 and cpu`, or of another type, is for the user to mend.
-    r"|CUDA (driver |runtime |internal )?error|CUDA out of memory|No CUDA GPUs|device-side assert"
-    r"|DefaultCPUAllocator|Cannot allocate memory|No space left on device|Input/output error|Stale file handle"
-    r"|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|HIP (error|out of memory)"
+    r"|CUDA (driver |runtime |internal |unknown )?error|(CUDA|Cuda) failure|cudaGetDeviceCount|No CUDA GPUs"
+    r"|NVML: |device-side assert|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|HIP error"
 )
+"""What says by itself that network, volume or device failed, in the words of torch, the system and usual programs."""
+_WORLD_WORD = re.compile(
+    r"(?i:gloo|nccl|c10d|ProcessGroup|TCPStore|timed?[ -]?out)|(CUDA|HIP) out of memory|DefaultCPUAllocator"
+)
+"""What says so in an error, and elsewhere may be a setting or a version."""
 _FRAME = re.compile(r'  File ".*", line \d+')
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
 _OUTERMOST = re.compile(r'  File ".*", line \d+, in <module>|  File "<frozen runpy>"')
@@ -86,7 +97,7 @@ def is_user_error(kinds: list[str], text: str) -> bool:
     if any(kind in _WORLD_TYPES | _VOLUME_TYPES or _is_os_error(kind) for kind in kinds):
         return False
     # c10d and CUDA raise plain RuntimeErrors for much; the text is all there is to tell them by.
-    return not (kinds[0] == "RuntimeError" and _WORLD_TEXT.search(text))
+    return not (kinds[0] == "RuntimeError" and _names_the_world(text))
 
 
 def is_wrong_path(message: str) -> bool:
@@ -111,10 +122,18 @@ def printed_error(log: str) -> RankError | None:
 
 
 def blames_the_world(log: str) -> bool:
-    """Whether a log ends with an error of the world's, in a traceback or as its last line, whatever came of it."""
+    """Whether the end of a log has an error of the world's, in a traceback or in any line, whatever came of it."""
     said = [line[:MAX_TEXT] for line, _ in _raised(log) if _RAISED.fullmatch(line)]
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-    return any(not _may_be_the_users(message) for message in said) or bool(_WORLD_TEXT.search(last))
+    return (
+        any(not _may_be_the_users(message) for message in said)
+        or bool(_WORLD_PHRASE.search(log))
+        or _names_the_world(last)
+    )
+
+
+def _names_the_world(text: str) -> bool:
+    return bool(_WORLD_PHRASE.search(text) or _WORLD_WORD.search(text))
 
 
 def _may_be_the_users(message: str) -> bool:
