@@ -1,5 +1,7 @@
 """When each part of a restart was over, as the launcher sees it."""
 
+import time
+
 import pytest
 
 from dtj_api.wire import Clock
@@ -74,7 +76,11 @@ def test_a_checkpoint_that_was_read_is_no_step_that_was_made():
         # It says nothing: after a while it may have made steps, unless it is known to tell of them.
         ([], 300.0, False, False),
         ([], 300.0, True, True),
-        ([{"type": "phase", "phase": "restore"}, {"type": "restored", "step": 50}], 300.0, False, True),
+        ([{"type": "phase", "phase": "restore"}, {"type": "restored", "step": 50}], 30.0, False, True),
+        # It may tell of nothing but that, and save by its own means.
+        ([{"type": "phase", "phase": "restore"}, {"type": "restored", "step": 50}], 300.0, False, False),
+        ([{"type": "phase", "phase": "restore"}, {"type": "restored", "step": 50}], 300.0, True, True),
+        ([{"type": "pace", "seconds": 0.5}], 1.0, True, False),
         ([HELLO_STEP], 1.0, True, False),
         ([{"type": "saved", "step": 3}], 1.0, False, False),
         ([{"type": "ready"}], 1.0, False, False),
@@ -98,3 +104,18 @@ def test_the_pace_of_steps_is_a_sign_of_them():
     assert training.before_steps()
     training.take(0, {"type": "pace", "seconds": 0.5})
     assert not training.before_steps()
+    assert training.clock().spoke_at is None, "it is told by a hook of ours"
+
+
+def test_who_has_reported_steps_as_another_rank_is_not_known_to_report_them(monkeypatch):
+    """Often rank 0 alone does, and in the next round that may be a process of another pod."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    training = Training(Timeout())
+    for first_rank, before in ((0, True), (2, False), (0, True)):
+        training.begin_round({0: first_rank, 1: first_rank + 1})
+        training.started()
+        now[0] += 300.0
+        assert training.before_steps() is (before and training.reports)
+        if first_rank == 0:
+            training.take(0, {"type": "report", "step": 1})

@@ -21,7 +21,7 @@ class RoundClock:
         self._step_before: int | None = None
         self.step: int | None = None
         """The last step that was reported in the present round."""
-        self.moved = False
+        self._moved = False
         """A rank has said in the present round what only comes with steps."""
         self._restoring: set[int] = set()
         self.clock = Clock()
@@ -35,7 +35,7 @@ class RoundClock:
         if self.step is not None:
             self._step_before = self.step
         self.step = None
-        self.moved = False
+        self._moved = False
         self._restoring = set()
         self.clock = Clock(left_at=self._left_at, formed_at=now, step_before=self._step_before)
 
@@ -45,10 +45,13 @@ class RoundClock:
 
     def take(self, local_rank: int, said: dict[str, Any], now: float) -> None:
         """Take what a rank said."""
+        kind, step = said.get("type"), said.get("step")
+        self._moved = self._moved or kind not in _BEFORE_STEPS
+        if kind == "pace":
+            # By a hook of ours, and no word of the script's.
+            return
         if self.clock.spoke_at is None:
             self.clock = replace(self.clock, spoke_at=now)
-        kind, step = said.get("type"), said.get("step")
-        self.moved = self.moved or kind not in _BEFORE_STEPS
         if kind == "phase":
             if said.get("phase") == "restore":
                 self._restoring.add(local_rank)
@@ -63,16 +66,17 @@ class RoundClock:
     def before_steps(self, reports: bool, now: float) -> bool:
         """Whether no step of the present round has been made.
 
-        A script that says nothing may have made some: it is believed for as long as a round counts as no training.
+        A script that tells of no steps may have made some, also one that restores through `dtj`: it is believed for as
+        long as a round counts as no training.
 
         Args:
-            reports: the script has reported steps in this round or an earlier one, so it would have.
+            reports: one of these ranks has reported steps in an earlier round, so it would have.
             now: by the clock that the others are told by.
         """
-        if self.moved:
+        if self._moved:
             return False
         began = self.clock.started_at
-        return reports or self.clock.spoke_at is not None or (began is not None and now - began < TRAINED)
+        return reports or (began is not None and now - began < TRAINED)
 
     def _report(self, step: int, now: float) -> None:
         self.step = step if self.step is None else max(step, self.step)

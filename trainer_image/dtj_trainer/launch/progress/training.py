@@ -85,7 +85,13 @@ class Training:
         self._points: dict[int, deque[tuple[float, float, float]]] = {}
         self._clock = RoundClock()
         self._paces = Paces()
-        self.reports = False
+        self._reporters: set[int] = set()
+        """Global ranks that have reported steps, of this pod in any round."""
+
+    @property
+    def reports(self) -> bool:
+        """Whether a rank of this pod has ever reported a step."""
+        return bool(self._reporters)
 
     def begin_round(self, ranks: dict[int, int]) -> None:
         """New processes run: local rank to global rank. The phase and the step of the old ones are past."""
@@ -156,7 +162,9 @@ class Training:
     def before_steps(self) -> bool:
         """Whether no rank of this pod has made a step in the present round, as far as can be told."""
         with self._lock:
-            return self._clock.before_steps(self.reports, time.time())
+            # Who was rank 0 and is no more may report nothing now.
+            reports = not self._reporters.isdisjoint(self._global.values())
+            return self._clock.before_steps(reports, time.time())
 
     def clock(self) -> Clock:
         """How the present round came to be."""
@@ -172,11 +180,10 @@ class Training:
         numbers = {k: value for k, value in numbers.items() if k not in lost}
         now = time.time()
         with self._lock:
+            self._clock.take(local_rank, said, now)
             if said.get("type") == "pace":
-                self._clock.moved = True
                 self._take_pace(local_rank, numbers)
                 return
-            self._clock.take(local_rank, said, now)
             self._watch.take(local_rank, said, time.monotonic())
             if said.get("type") == "restored":
                 # Its step was made long ago, and no progress of this round.
@@ -189,7 +196,7 @@ class Training:
                 if name in numbers:
                     series.histograms.setdefault(metric, Histogram()).observe(numbers[name])
             if said.get("type") == "report":
-                self.reports = True
+                self._reporters.add(self._global.get(local_rank, local_rank))
                 self._count_work(local_rank, series, numbers, now)
             self._progress[local_rank] = self._moved(local_rank, series, said, numbers, now)
 
