@@ -5,15 +5,19 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from dtj_trainer.launch.incarnation.agent import Agent
+from dtj_trainer.launch.incarnation.round_end import RoundEnd
 from dtj_trainer.launch.ranks import zygote
+from dtj_trainer.launch.ranks.command import Command, RunAs
+from dtj_trainer.launch.ranks.logs import RankLog
 from dtj_trainer.launch.ranks.process import name_of
-from dtj_trainer.launch.ranks.ranks import Rank, RankExit
+from dtj_trainer.launch.ranks.ranks import Forked, Rank, RankExit, Zygote
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_a_family_that_does_not_end_is_named_and_waited_for_no_longer(server, fa
     one, channel = server
     one._ended.append(zygote._Ended(family.pid, {"id": 1, "exit": 3}, time.monotonic() - 1.0))
     one._end_families()
-    assert (told(channel), one._ended) == ([{"id": 1, "exit": 3}], [])
+    assert (told(channel), one._ended) == ([{"id": 1, "exit": 3, "left": [family.pid]}], [])
     assert capfd.readouterr().err == f"dtj: what a rank started does not end: {name_of(family.pid)}\n"
 
 
@@ -84,6 +88,45 @@ def test_a_round_goes_on_without_what_does_not_end(start):
     job.wait("its name", lambda: f"dtj: what a rank started does not end: {left} (" in job.output())
     job.wait("the second round", lambda: all((job.folder / f"runs-2-{rank}").exists() for rank in (0, 1)))
     assert [failure.exit_code for failure in job.workers[0].report().failures] == [3]
+
+
+def test_what_has_outlived_its_round_is_known_until_it_is_gone(family):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lost = threading.Event()
+    known = Zygote(ours, lost.set)
+    old, new = Forked(), Forked()
+    with ours, theirs:
+        for rank in (old, new):
+            known.start(Command(RunAs.SUBPROCESS, argv=("true",)), {}, os.open(os.devnull, os.O_WRONLY), rank)
+        assert known.outlived([new]), "it takes no signal"
+        assert not known.outlived([old, new])
+        theirs.send(json.dumps({"id": old.id, "exit": 3, "at": 0.0, "left": [family.pid]}).encode())
+        assert old.wait(300.0)
+        assert known.outlived([new]), "what it started is there yet"
+        family.kill()
+        family.wait()
+        assert not known.outlived([new])
+        theirs.shutdown(socket.SHUT_RDWR)
+        assert lost.wait(300.0)
+
+
+@pytest.mark.parametrize(("outlived", "words"), [(False, "OutOfMemoryError"), (True, "")])
+def test_what_fails_beside_what_does_not_end_says_nothing_of_the_script(tmp_path, outlived, words):
+    """Memory of a device, ports and locks may be held yet."""
+    told = []
+    (tmp_path / "error").write_text('{"message": "torch.OutOfMemoryError: CUDA out of memory."}')
+    tools = SimpleNamespace(
+        zygote=SimpleNamespace(outlived=lambda ranks: outlived),
+        board=SimpleNamespace(training=SimpleNamespace(step=lambda: None, before_steps=lambda: True), fail=told.append),
+        error_file=lambda local_rank: tmp_path / "error",
+        on_failure=lambda *_: None,
+    )
+    rank = Rank(0, 0, RankLog(0, None, None), lambda _: None)
+    rank.log.end()
+    rank.end(RankExit(1, 1, 0.0))
+    meeting = SimpleNamespace(open_next=lambda *_: True)
+    RoundEnd(tools, meeting, 1, lambda _: None).failed(SimpleNamespace(number=2), [rank], lambda: None)
+    assert [failure.if_repeated for failure in told] == [words]
 
 
 class StuckRank(Rank):

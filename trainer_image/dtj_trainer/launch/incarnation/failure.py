@@ -35,7 +35,7 @@ def failure_of(
     incarnation: int,
     round: int,
     step: int | None,
-    before_steps: bool,
+    comparable: bool,
     ranks: list[Rank],
     error_file: Callable[[int], Path],
 ) -> tuple[Failure, str]:
@@ -46,7 +46,8 @@ def failure_of(
     Args:
         incarnation, round: that ended.
         step: the last one that a rank of this pod reported in the round.
-        before_steps: no rank of this pod has made one in the round, also of those that report none.
+        comparable: it says something of the script if the same comes again: no rank of this pod has made a step in the
+            round, also of those that report none, and nothing else was in their way.
         ranks: of this pod.
         error_file: local rank to where it recorded its error.
     """
@@ -81,7 +82,7 @@ def failure_of(
         of_volume=error is not None and error.of_volume,
         user_error=wrong or bool(error and error.user_error) or (step is None and is_wrong_path(message)),
         step=step,
-        if_repeated=_if_repeated(code, error, worlds) if before_steps else "",
+        if_repeated=_if_repeated(code, error, worlds) if comparable else "",
     )
     return failure, error.trace if error else ""
 

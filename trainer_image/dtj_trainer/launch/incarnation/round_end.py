@@ -51,8 +51,10 @@ class RoundEnd:
             StoreLostError: the failure has been told, unless a peer's leaving explains it.
         """
         training = self.tools.board.training
+        # What fails for want of memory or of a port that an earlier rank holds is not the script's doing.
+        comparable = training.before_steps() and not self.tools.zygote.outlived(ranks)
         failure, trace = failure_of(
-            self.incarnation, round.number, training.step(), training.before_steps(), ranks, self.tools.error_file
+            self.incarnation, round.number, training.step(), comparable, ranks, self.tools.error_file
         )
         try:
             # A rank of ours may have failed only because a peer did: whoever opens the next round was first.

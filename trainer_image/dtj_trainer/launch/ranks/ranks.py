@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dtj_trainer.launch.ranks.command import Command
@@ -45,6 +46,8 @@ class Zygote:
         self._lock = threading.Lock()
         self._last_id = 0
         self._forked: dict[int, Forked] = {}
+        self._left: set[int] = set()
+        """What ranks have left behind that did not end with them."""
         threading.Thread(target=self._listen, name="zygote", daemon=True).start()
 
     def start(self, command: Command, env: dict[str, str], output: int, rank: Forked) -> None:
@@ -75,6 +78,12 @@ class Zygote:
         """Send a signal to a rank alone: its children may not know what it means."""
         self._send(rank, "signal", signum)
 
+    def outlived(self, ranks: list[Rank]) -> bool:
+        """Whether earlier ranks than these, or what they started, are there yet: memory of a device may be theirs."""
+        with self._lock:
+            self._left = {pid for pid in self._left if Path(f"/proc/{pid}").exists()}
+            return bool(self._left or self._forked.keys() - {rank.id for rank in ranks})
+
     def _send(self, rank: Forked, op: str, signum: int) -> None:
         # Without a zygote there are no ranks: they end with it.
         with contextlib.suppress(OSError):
@@ -101,6 +110,7 @@ class Zygote:
             rank = self._forked[message["id"]]
             if "exit" in message:
                 del self._forked[message["id"]]
+                self._left.update(message.get("left", ()))
         if "exit" in message:
             rank.end(RankExit(message["id"], message["exit"], message["at"]))
         else:

@@ -240,8 +240,9 @@ class _Zygote:
             if strays or _is_there(each.group):
                 if time.monotonic() < each.deadline:
                     continue
-                left = ", ".join(map(name_of, sorted(strays | members(each.group))))
-                print(f"dtj: what a rank started does not end: {left}", file=sys.stderr, flush=True)
+                left = sorted(strays | members(each.group))
+                each.message["left"] = left
+                _say(f"what a rank started does not end: {', '.join(map(name_of, left))}")
             self._ended.remove(each)
             self._tell(each.message)
 
