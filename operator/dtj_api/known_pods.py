@@ -39,7 +39,8 @@ class KnownPod(StatusModel):
     """1048576: `uid` holds the index, incarnation and uid of many pods, in base64."""
     uid: str
     incarnation: int = 0
-    """The incarnation that it was created in, until one is over in which it trained: then 0; of many, the lowest."""
+    """The incarnation that it was created in, or the last that trained before it became a member, if it was made for
+    none; 0 once one is over in which it trained; of many, the lowest."""
 
 
 def pack(pods: tuple[KnownPod, ...]) -> tuple[KnownPod, ...]:

@@ -199,7 +199,7 @@ class Draft:
             members: indices, ascending.
             min_members: how many are enough; None: all.
         """
-        self._remember_who_trained()
+        self._remember_who_they_are(members)
         used = max(self.status.incarnation, *(pod.incarnation for pod in self.view.pods), 0)
         met = max((known.report.incarnation for known in self.view.reports.values()), default=0)
         cut_off = self.status.start_time is None and used == 1 and met == 0
@@ -214,14 +214,21 @@ class Draft:
             store=self.status.store.model_copy(update={"address": ""}),
         )
 
-    def _remember_who_trained(self) -> None:
-        """As long as an incarnation trains its members are known to; when it is over nothing else tells."""
-        if self.status.trained != self.status.incarnation:
-            return
+    def _remember_who_they_are(self, members: tuple[int, ...]) -> None:
+        """Who trained in the incarnation that is over, and who of the next members was made for none: it alone tells.
+
+        A member's pod that was made before the last one that trained was made for none; so that number marks it.
+        """
+        trained, joins = self.status.trained, frozenset(members)
+        over = trained == self.status.incarnation
         pods = {known.index: known for known in self.status.pods}
         for index, known in pods.items():
-            if self.roster.is_member(index) and known.incarnation != TRAINED:
-                pods[index] = known.model_copy(update={"incarnation": TRAINED})
+            if self.roster.is_member(index):
+                number = TRAINED if over else known.incarnation
+            else:
+                number = min(known.incarnation, trained) if trained and index in joins else known.incarnation
+            if number != known.incarnation:
+                pods[index] = known.model_copy(update={"incarnation": number})
         self.count_on(pods)
 
 

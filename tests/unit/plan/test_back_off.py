@@ -1,4 +1,4 @@
-"""A row of pods that are lost in vain ends by time too, and no hold is longer than the longest pause."""
+"""A row of pods lost in vain ends by time, and by one of them that trains; no hold is longer than the longest pause."""
 
 from __future__ import annotations
 
@@ -135,3 +135,28 @@ def test_what_a_row_leaves_behind_that_ends_is_no_longer_either() -> None:
     job = a_job().replicas(2).running().spec(failurePolicy={"backoff": BACKOFF})
     status = plan(job.status(in_vain=6, create_after=Timestamp(NOW + A_DAY)).view()).status
     assert (status.create_after, status.newcomers.create_after) == (None, NOW + LONGEST)
+
+
+def test_the_row_ends_with_one_that_came_while_the_others_had_lost_a_worker() -> None:
+    world = _world(workers={"replicas": 4, "minReplicas": 2}, schedule={"startTimeout": "10m"})
+    world.run(lambda: world.status.phase == Phase.RUNNING)
+    trained = world.status.incarnation
+    world.evicted |= {2, 3}
+    world.run(lambda: world.status.newcomers.in_vain >= 5 and world.status.trained > trained, seconds=2000)
+    trained, lost = world.status.trained, _pod_of(world, 1)
+    assert lost is not None
+    world.vanish(lost)
+    world.reconcile()
+    assert world.status.incarnation > trained
+    world.evicted = {1, 3}
+    world.run(lambda: any(world.pods[uid].ready for uid in world.launchers if world.pods[uid].index == 2))
+    world.evicted = {3}
+    world.run(lambda: bool(world.status.store.address))
+    again = _pod_of(world, 1)
+    assert again is not None
+    world.end_pod(again, 143, disruption="EvictionByEvictionAPI")
+    world.run(lambda: world.status.phase == Phase.RUNNING)
+    assert world.status.members == (0, 1, 2)
+    came = world.pods[_pod_of(world, 2) or ""].incarnation
+    assert trained < came < world.status.trained
+    assert world.status.newcomers.in_vain == 0
