@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dtj_api.base import ApiModel, ManifestError, read
 from dtj_api.names import API_VERSION, KIND, MAX_JOB_NAME
@@ -15,7 +17,27 @@ from dtj_api.spec import JobSpec
 from dtj_trainer.cli.kube_yaml import ManifestSyntaxError, documents
 
 _FIELDS = {"apiVersion", "kind", "metadata", "spec", "status"}
+T = TypeVar("T")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def _decoded(text: Any) -> Any:
+    try:
+        return base64.b64decode(re.sub(r"[\r\n]", "", text), validate=True) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError(f"not base64: {error}; write text below data instead") from None
+
+
+class ConfigMap(ApiModel):
+    """What a ConfigMap holds, by key."""
+
+    data: dict[str, str] = Field(default_factory=dict)
+    binary_data: dict[str, Annotated[bytes, BeforeValidator(_decoded)]] = Field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What a volume of it holds; variables are of `data` alone."""
+        return {key: text.encode() for key, text in self.data.items()} | self.binary_data
 
 
 @dataclass(frozen=True)
@@ -24,8 +46,8 @@ class Job:
 
     name: str
     spec: JobSpec
-    config_maps: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Texts of the ConfigMaps beside it, by name and key."""
+    config_maps: dict[str, ConfigMap] = field(default_factory=dict)
+    """Those beside it, by name."""
 
     def text_of(self, config_map: str, key: str, *, optional: bool) -> str | None:
         """One text of a ConfigMap beside the job; None: it lacks the key, and may.
@@ -33,14 +55,23 @@ class Job:
         Raises:
             ManifestError: it lacks the key, without which no pod would start.
         """
-        texts = self.config_maps[config_map]
-        if key not in texts and not optional:
-            keys = ", ".join(sorted(texts)) or "none"
-            raise ManifestError(
-                f"ConfigMap {config_map} has no key {key}; its keys are {keys}: no pod would start without it, unless "
-                "the template says `optional: true`"
-            )
-        return texts.get(key)
+        return _value(self.config_maps[config_map].data, key, optional, f"ConfigMap {config_map}", "data")
+
+    def file_of(self, config_map: str, key: str, *, optional: bool) -> bytes | None:
+        """The same for the content of a file of a volume."""
+        return _value(
+            self.config_maps[config_map].files, key, optional, f"ConfigMap {config_map}", "data or binaryData"
+        )
+
+
+def _value(values: Mapping[str, T], key: str, optional: bool, owner: str, where: str) -> T | None:
+    if key not in values and not optional:
+        keys = ", ".join(sorted(values)) or "none"
+        raise ManifestError(
+            f"{owner} has no key {key} in {where}; its keys there are {keys}: no pod would start without it, unless "
+            "the template says `optional: true`"
+        )
+    return values.get(key)
 
 
 class _Metadata(ApiModel):
@@ -67,10 +98,15 @@ def load_job(file: Path) -> Job:
     if len(jobs) != 1:
         raise ManifestError(f"{file}: kind: found {len(jobs)} objects of kind {KIND}, expected one")
     maps = [each for each in objects if each.get("kind") == "ConfigMap" and isinstance(each.get("metadata"), dict)]
+    found = {str(each["metadata"].get("name")): each for each in maps}
     return replace(
         read_job(jobs[0], str(file)),
-        config_maps={str(each["metadata"].get("name")): dict(each.get("data") or {}) for each in maps},
+        config_maps={name: _config_map(each, f"{file}: ConfigMap {name}") for name, each in found.items()},
     )
+
+
+def _config_map(given: dict[str, Any], where: str) -> ConfigMap:
+    return read(ConfigMap, {name: given[name] for name in ("data", "binaryData") if name in given}, where)
 
 
 def objects_in(file: Path) -> list[dict[str, Any]]:

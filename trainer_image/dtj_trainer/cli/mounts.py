@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dtj_trainer.cli.manifest import Job
 
@@ -22,24 +25,38 @@ _BEFORE = rf"(?<!{_LONGER})(?<!{_LONGER}{_OPENS})"
 _AFTER = rf"(?![{_OPENS}{_CLOSES}]*[\w.~*?${{\[-])"
 
 
+_MODE = 0o644
+
+
+class File(NamedTuple):
+    """One file of a volume."""
+
+    content: bytes
+    mode: int
+
+
 class Mounts:
     """Paths of a container, and the folders and files here that stand for them."""
 
-    def __init__(self, texts: Mapping[str, Mapping[str, str]], places: Mapping[str, Path]) -> None:
-        self._texts = texts
+    def __init__(self, volumes: Mapping[str, Mapping[str, File]], places: Mapping[str, Path]) -> None:
+        self._volumes = volumes
         self._places = {path: str(place) for path, place in places.items()}
         # The longest first: one mount may be below another.
         paths = "|".join(re.escape(path) for path in sorted(places, key=len, reverse=True))
         self._paths = re.compile(f"{_HOST}{_BEFORE}(?P<path>{paths}){_AFTER}") if paths else None
 
     def write(self, folder: Path) -> None:
-        """Write the files into the folder that the places are below."""
-        for name, texts in self._texts.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            for path, text in texts.items():
+        """Write the files into the folder that the places are below, in place of those of an earlier run."""
+        for name, files in self._volumes.items():
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder / name)
+            (folder / name).mkdir(parents=True)
+            for path, given in files.items():
                 file = folder / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text)
+                file.write_bytes(given.content)
+                # Pods are mostly root, which reads what nobody may.
+                file.chmod(given.mode | stat.S_IRUSR)
 
     def placed(self, text: str) -> str:
         """A text whose paths below mounts lead to the files here, such as a word of a command."""
@@ -72,27 +89,30 @@ def mounts_of(job: Job, template: dict[str, Any], container: dict[str, Any], fol
         ManifestError: a map lacks a key that is mounted.
     """
     volumes = {each["name"]: _files(job, each) for each in template["spec"].get("volumes", [])}
-    texts: dict[str, dict[str, str]] = {}
+    mounted: dict[str, dict[str, File]] = {}
     places: dict[str, Path] = {}
     for mount in container.get("volumeMounts", []):
         name, path = mount["name"], mount["mountPath"].rstrip("/")
         if path and (files := volumes.get(name)):
-            texts[name] = files
+            mounted[name] = files
             places[path] = folder / name / mount.get("subPath", "")
-    return Mounts(texts, places)
+    return Mounts(mounted, places)
 
 
-def _files(job: Job, volume: dict[str, Any]) -> dict[str, str]:
+def _files(job: Job, volume: dict[str, Any]) -> dict[str, File]:
     """The files of a volume that are known here, by their paths in it."""
-    files: dict[str, str] = {}
-    for source in volume.get("projected", {}).get("sources", [volume]):
+    files: dict[str, File] = {}
+    projected = volume.get("projected", {})
+    for source in projected.get("sources", [volume]):
         given = source.get("configMap", {})
-        if (texts := job.config_maps.get(given.get("name"))) is None:
+        if (config_map := job.config_maps.get(given.get("name"))) is None:
             continue
         optional = given.get("optional", False)
-        items = given.get("items") or [{"key": key, "path": key} for key in texts]
-        found = {item["path"]: job.text_of(given["name"], item["key"], optional=optional) for item in items}
-        files |= {path: text for path, text in found.items() if text is not None}
+        mode = (projected or given).get("defaultMode", _MODE)
+        for item in given.get("items") or [{"key": key, "path": key} for key in config_map.files]:
+            content = job.file_of(given["name"], item["key"], optional=optional)
+            if content is not None:
+                files[item["path"]] = File(content, item.get("mode", mode))
     return files
 
 

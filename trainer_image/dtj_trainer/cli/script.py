@@ -86,7 +86,7 @@ def _variables(job: Job, container: dict[str, Any]) -> tuple[dict[str, str], lis
         for kind in (kind for kind in _KINDS if kind in each):
             name, optional = each[kind].get("name", ""), each[kind].get("optional", False)
             if kind == "configMapRef" and name in job.config_maps:
-                env |= {each.get("prefix", "") + key: text for key, text in job.config_maps[name].items()}
+                env |= {each.get("prefix", "") + key: text for key, text in job.config_maps[name].data.items()}
             elif not optional:
                 unknown.append(f"all of {_KINDS[kind]} {name}")
     for each in container.get("env", []):
