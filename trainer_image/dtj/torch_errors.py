@@ -15,6 +15,15 @@ from pathlib import Path
 
 _WRITERS = ("inline_container.cc", "PytorchStreamWriter", "iostream error")
 """In the texts of torch's own writer of files."""
+_READERS = (
+    "PytorchStreamReader",
+    "file read failed",
+    "iostream error",
+    "wrong byte size",
+    "Ran out of input",
+    "pickle data was truncated",
+)
+"""In those of its reader, and of pickle, where a file is shorter or another one than it says."""
 _BROKEN = ("closed by peer", "reset by peer", "Broken pipe")
 """In those of Gloo's transport, where a connection to another rank has ended."""
 
@@ -50,6 +59,11 @@ def volume_error(error: BaseException, folder: Path) -> OSError | None:
         return known
     code = errno.ENOSPC if _is_full(folder) else errno.EIO
     return OSError(code, f"{os.strerror(code)}, as torch says: {error}".splitlines()[0], str(folder))
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether what was read is no whole file of torch's."""
+    return any(reader in str(error) for reader in _READERS)
 
 
 def is_of_another_rank(error: BaseException) -> bool:

@@ -40,7 +40,7 @@ from dtj_trainer.tasks.features import Batch
 from dtj_trainer.tasks.fingerprint import of_model, of_tokenizer
 from dtj_trainer.tasks.model import head_of
 from dtj_trainer.tasks.ner import Ner
-from dtj_trainer.untrainable import preparing
+from dtj_trainer.untrainable import preparing, restoring
 
 
 class Session:
@@ -208,9 +208,10 @@ class Session:
                 return
             self.state, norm = TrainState.read(directory, self.state.identity)
             best = self.state.early.best_step >= 0
-            with preparing(
-                f"{directory}: does not fit model.path {self.config.model.path!r} and optimizer.name "
-                f"{self.config.optimizer.name!r}; set back what was changed or use another checkpoint path"
+            with restoring(
+                directory,
+                f"does not fit model.path {self.config.model.path!r} and optimizer.name "
+                f"{self.config.optimizer.name!r}; set back what was changed or use another checkpoint path",
             ):
                 if self._memory.has(directory):
                     self.best = load_part(directory, self.parallel, self.optimizer, best, self.world)

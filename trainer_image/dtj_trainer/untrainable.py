@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dtj.torch_errors import failures_of, of_distributed_checkpoint
+from dtj.restoring import RestoreError
+from dtj.torch_errors import failures_of, is_unreadable, of_distributed_checkpoint
 from dtj_api.base import ManifestError
 from dtj_trainer.launch.ranks.errors import is_user_error
 
@@ -32,6 +33,12 @@ _USERS_ERRNO = {
 _MAX_CAUSES = 16
 _RUSTS_ERRNO = re.compile(r"\(os error (\d+)\)")
 """How Rust ends the text of an error of the system; what tokenizers and safetensors raise has no other trace of it."""
+
+_DOES_NOT_FIT = re.compile(
+    r"(?i:missing key|unexpected key|size mismatch|missing optimizer state|parameter groups?\b"
+    r"|invalid checkpoint metadata)"
+)
+"""What torch says of a checkpoint that was made with another model or optimizer."""
 
 
 class UntrainableError(ValueError):
@@ -73,6 +80,35 @@ def preparing(what: str, folder: Path | None = None) -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise UntrainableError(f"{what}: {error}") from error
+
+
+@contextmanager
+def restoring(directory: Path, misfit: str) -> Iterator[None]:
+    """The reading of a checkpoint whose sums were right: only one that does not fit is the user's.
+
+    Another machine may have summed it, and a network volume may show a stale or short file here.
+
+    Args:
+        directory: of the checkpoint.
+        misfit: what to say, and to do, of one that does not fit.
+
+    Raises:
+        UntrainableError: it does not fit.
+        RestoreError: what was summed cannot be read.
+    """
+    try:
+        yield
+    except BaseException as error:
+        failures = failures_of(error) or [error]
+        if of_world := next((one for one in failures if of_the_world(one)), None):
+            if of_world is error:
+                raise
+            raise of_world from error
+        if short := next((one for one in failures if is_unreadable(one)), None):
+            raise RestoreError(f"{directory}: cannot be read: {type(short).__name__}: {short}") from error
+        if not all(_DOES_NOT_FIT.search(str(one)) for one in failures):
+            raise
+        raise UntrainableError(f"{directory}: {misfit}: {type(failures[0]).__name__}: {failures[0]}") from error
 
 
 def _of_ranks(error: BaseException) -> tuple[BaseException, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -15,8 +16,11 @@ from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
 from transformers import BertConfig, BertModel
 
-from dtj import manifest
+import dtj
+from dtj import RestoreError, manifest
 from dtj_trainer import session
+from dtj_trainer.checkpoint.state import TrainState
+from dtj_trainer.untrainable import UntrainableError
 
 pytestmark = pytest.mark.unit
 
@@ -49,6 +53,39 @@ def test_what_fails_on_the_way_to_the_first_forward_is_told_by_its_field(
     assert PARTS[part].format(model=model) in said
     assert "TypeError: it has no such parameter" in said
     assert "Traceback" not in said
+
+
+READS: dict[str, tuple[BaseException, type[BaseException] | None]] = {
+    "missing key": (RuntimeError("Missing key in checkpoint state_dict: model.head.weight."), None),
+    "size": (ValueError("Size mismatch between saved [2] and current: [3] for model.head.weight"), None),
+    "device": (RuntimeError("CUDA error: an illegal memory access"), RuntimeError),
+    "device that is not known": (RuntimeError("CUDA unknown error - this may be due to"), RuntimeError),
+    "volume": (OSError(errno.ESTALE, "Stale file handle"), OSError),
+    "short file": (RuntimeError("PytorchStreamReader failed reading zip archive: not a ZIP archive"), RestoreError),
+    "bug": (TypeError("it has no such parameter"), TypeError),
+}
+
+
+@pytest.mark.parametrize("case", READS)
+def test_of_what_fails_in_a_restore_only_what_does_not_fit_is_told_as_wrong(
+    job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """The sums were right a moment ago, perhaps on another machine: what cannot be read now is the volume's."""
+    error, passes = READS[case]
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(dtj, "latest_checkpoint", lambda **_: tmp_path)
+    monkeypatch.setattr(TrainState, "read", lambda _, identity: (TrainState(identity), 0.0))
+    monkeypatch.setattr(session, "load_tensors", fail)
+    model = make_model(tmp_path / "model")
+    if passes is not None:
+        with pytest.raises(passes, match=re.escape(str(error))):
+            job(model)
+        return
+    code, said, _ = job(model)
+    assert (code, f"{tmp_path}: does not fit model.path {str(model)!r}" in said, str(error) in said) == (64, True, True)
 
 
 def model_like(root: Path, folder: Path, seed: int = 0, **changes: int) -> str:
@@ -141,3 +178,14 @@ def test_a_checkpoint_that_names_neither_model_nor_optimizer_is_gone_on_from_whe
         assert f"{newest}: does not fit" in each["error"]
         assert says in each["error"]
         assert "Traceback" not in each["error"]
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.write_text(file.read_text()[:9]), Path.unlink])
+def test_a_state_that_was_summed_and_is_not_seen_whole_is_the_volumes(begun: Path, tmp_path: Path, harm) -> None:
+    (step,) = Path(shutil.copytree(begun, tmp_path / "work")).glob("checkpoints/step-*")
+    harm(step / "trainer.json")
+    with pytest.raises(RestoreError, match=r"trainer\.json: cannot be read"):
+        TrainState.read(step, {})
+    (step / manifest.FILE).unlink()
+    with pytest.raises(UntrainableError, match="did this trainer make it"):
+        TrainState.read(step, {})

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import distributed as dist
 
+from dtj import RestoreError
 from dtj_api.base import ManifestError
 from dtj_trainer.parallel.world import LayoutError, expect_gpus
-from dtj_trainer.untrainable import UntrainableError, preparing
+from dtj_trainer.untrainable import UntrainableError, preparing, restoring
 
 pytestmark = pytest.mark.unit
 
@@ -63,6 +67,8 @@ WORLDS = {
     "memory": MemoryError(),
     "device memory": torch.OutOfMemoryError("CUDA out of memory"),
     "device": RuntimeError("CUDA error: device-side assert triggered"),
+    "device that is not known": RuntimeError("CUDA unknown error - this may be due to an environment"),
+    "device that is not up": RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: not yet initialized"),
     "peers": dist.DistNetworkError("connection reset"),
     "memory of torch": RuntimeError(
         "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
@@ -100,6 +106,68 @@ def test_what_ranks_raise_of_a_distributed_checkpoint_is_judged_by_itself() -> N
         raise CheckpointException(missing, volume)
     with pytest.raises(UntrainableError, match=r"^/m: CheckpointException: "), preparing("/m"):
         raise CheckpointException()
+
+
+DOES_NOT_FIT = {
+    "missing key": RuntimeError("Missing key in checkpoint state_dict: model.head.weight."),
+    "missing key of a model": RuntimeError(
+        "Error(s) in loading state_dict for Bert: Missing key(s) in state_dict: 'x'"
+    ),
+    "unexpected key": RuntimeError("An unexpected key, x, exists. FQN is x"),
+    "size": ValueError("Size mismatch between saved torch.Size([2]) and current: torch.Size([3]) for model.x"),
+    "state of the optimizer": RuntimeError("Missing optimizer state for parameter 'x' in checkpoint."),
+    "groups": ValueError("loaded state dict has a different number of parameter groups"),
+    "size of a group": ValueError("loaded state dict contains a parameter group that doesn't match the size of x"),
+    "another kind": ValueError("Invalid checkpoint metadata for x, expected BytesStorageMetadata but found y"),
+}
+UNREADABLE = {
+    "no archive": RuntimeError("PytorchStreamReader failed reading zip archive: failed finding central directory"),
+    "short": RuntimeError("PytorchStreamReader failed locating file data/0: file read failed"),
+    "empty": EOFError("Ran out of input"),
+    "stream": RuntimeError("basic_ios::clear: iostream error"),
+    "short storage": RuntimeError("storage has wrong byte size: expected 4 got 2"),
+    "pickle": pickle.UnpicklingError("pickle data was truncated"),
+}
+
+
+@pytest.mark.parametrize("case", DOES_NOT_FIT)
+def test_a_checkpoint_of_another_model_is_refused(case: str) -> None:
+    error = DOES_NOT_FIT[case]
+    for raised in (error, CheckpointException(error, error)):
+        says = re.escape(f"/c: does not fit: {type(error).__name__}: {error}")
+        with pytest.raises(UntrainableError, match=says), restoring(Path("/c"), "does not fit"):
+            raise raised
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_checkpoint_that_cannot_be_read_though_its_sums_were_right_is_the_volumes(case: str) -> None:
+    error = UNREADABLE[case]
+    for raised in (error, CheckpointException(error, error), CheckpointException(DOES_NOT_FIT["size"], error)):
+        with pytest.raises(RestoreError, match=re.escape(str(error))), restoring(Path("/c"), "does not fit"):
+            raise raised
+
+
+@pytest.mark.parametrize("case", WORLDS)
+def test_the_worlds_passes_a_restore_as_it_is(case: str) -> None:
+    error = WORLDS[case]
+    cause = error.__cause__
+    with pytest.raises(type(error)) as caught, restoring(Path("/c"), "does not fit"):
+        raise error
+    assert (caught.value, caught.value.__cause__) == (error, cause)
+
+
+def test_the_worlds_of_one_rank_passes_a_restore_of_several() -> None:
+    volume = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input/output error") as caught, restoring(Path("/c"), "does not fit"):
+        raise CheckpointException(DOES_NOT_FIT["size"], volume)
+    assert caught.value is volume
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), KeyboardInterrupt(), UntrainableError("model: wrong")])
+def test_all_else_passes_a_restore_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, restoring(Path("/c"), "does not fit"):
+        raise error
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("error", [OSError("can't load"), FileNotFoundError("no file"), UntrainableError("no files")])

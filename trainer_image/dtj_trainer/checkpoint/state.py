@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dtj import manifest
+from dtj.restoring import RestoreError
 from dtj_trainer.checkpoint.curve import Curve
 from dtj_trainer.untrainable import UntrainableError
 
@@ -89,6 +91,9 @@ class TrainState:
         try:
             body = json.loads((directory / FILE).read_text())
         except (FileNotFoundError, ValueError) as error:
+            if FILE in (manifest.read(directory) or {}):
+                # Summed a moment ago, perhaps on another machine.
+                raise RestoreError(f"{directory / FILE}: cannot be read ({error})") from error
             raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
         if body.pop("format", None) != FORMAT:
             raise ResumeError(
