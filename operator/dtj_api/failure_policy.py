@@ -109,9 +109,9 @@ class CrashLoop(ApiModel):
     """Failures of ranks or their pods in a row after the same step."""
     same_error: Annotated[int, Field(ge=0, le=1000)] = 2
     """Exceptions of the user's code in a row with the same text, after the same step where steps are reported; before
-    the first step also the same exit code (1 to 125, but for 69, 75 and 124) and torch's OutOfMemoryError. A row ends where training is seen to
-    get further, and after an hour, unless both are known to come after the same step. Never counted: signals, OSError,
-    and errors of connections, collectives and CUDA devices."""
+    the first step also the same exit code (1 to 125, but for 69, 75 and 124) and torch's OutOfMemoryError. A row ends
+    where training is seen to get further, and after an hour, unless both are known to come after the same step. Never
+    counted: signals, OSError, and errors of connections, collectives and CUDA devices."""
 
 
 class Hang(ApiModel):
