@@ -48,12 +48,17 @@ def resize(draft: Draft) -> None:
 def go_on_with_fewer(draft: Draft) -> None:
     """Let those who are there begin, if they are enough and have waited long enough for the others."""
     there, least = came_in_time(draft), draft.spec.workers.effective_min
-    if there is None or not least <= len(there) < len(draft.status.members):
+    # All that should train are no fewer: they meet by the rule of spares.
+    if there is None or not least <= len(there) < draft.roster.size:
         return
+    if {*draft.status.members} <= {*there}:
+        return  # They need nobody else; who stands ready beside them joins once they train.
     text = (
         f"going on with {len(there)} of {draft.roster.size} workers: the others did not come within {patience(draft)}"
     )
     text += missed(draft)
+    if not starting(draft):
+        _note_leaving(draft, there)
     draft.begin_incarnation(there, least)
     draft.warn(Reason.FEWER_WORKERS, text)
 

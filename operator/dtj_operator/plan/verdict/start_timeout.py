@@ -31,7 +31,10 @@ def start_timeout(draft: Draft) -> Verdict | None:
 
 
 def came_in_time(draft: Draft) -> tuple[int, ...] | None:
-    """Members that are there once nobody waits for the others any more; None: they are still waited for."""
+    """Who is there, of those who meet next, once nobody waits for the others any more; None: they are still waited for.
+
+    One that stands ready is as good as a member: it may have come in place of one that never will.
+    """
     timeout = patience(draft)
     if timeout is None or draft.status.phase in (Phase.RUNNING, Phase.RESIZING) or draft.status.finished_members:
         return None
@@ -40,11 +43,10 @@ def came_in_time(draft: Draft) -> tuple[int, ...] | None:
     if draft.now < until:
         draft.wake(until)
         return None
-    rows = {index: draft.roster.worker(index) for index in draft.status.members}
-    if any(row.unheard for row in rows.values()):
+    if any(draft.roster.worker(index).unheard for index in draft.status.members):
         # Nobody knows yet: it came a moment ago, or this operator did.
         return None
-    return tuple(index for index, row in rows.items() if row.answers)
+    return tuple(index for index in draft.roster.next_members() if draft.roster.worker(index).answers)
 
 
 def patience(draft: Draft) -> Duration | None:
