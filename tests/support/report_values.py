@@ -1,8 +1,7 @@
-"""What launchers may tell, with numbers at their bounds, and which numbers an API server takes in a status."""
+"""What launchers may tell, with numbers at their bounds. Without pydantic, which foreign images lack."""
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from collections.abc import Iterator
@@ -12,10 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from dtj_api import bounds
-from dtj_api.crd import schema
 from dtj_api.decoding import Within
-from dtj_api.status import JobStatus
-from dtj_api.structural import Schema
 from dtj_api.wire import Report
 
 SMALLEST = 5e-324
@@ -60,11 +56,6 @@ def told_at_the_bounds(report: Report) -> Iterator[tuple[str, Report]]:
             yield path, _with(report, path.split("."), edge)
 
 
-def refused_numbers(status: JobStatus) -> list[str]:
-    """The numbers of a status for which an API server would not store it, by the CRD and the 64 bits that it has."""
-    return list(_refused(json.loads(json.dumps(status.dump())), _STATUS, "status"))
-
-
 def _with(whole: Any, path: list[str], value: Any) -> Any:
     name, *rest = path
     if isinstance(whole, tuple):
@@ -81,21 +72,3 @@ def _bare(hint: Any) -> tuple[Any, Any]:
         else:
             (hint,) = [each for each in get_args(hint) if each is not types.NoneType]
     return hint, limit
-
-
-def _refused(value: Any, as_told: Schema, where: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        known = as_told.get("properties", {})
-        for name, each in value.items():
-            yield from _refused(each, known.get(name) or as_told["additionalProperties"], f"{where}.{name}")
-    elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _refused(each, as_told["items"], f"{where}[{number}]")
-    elif as_told["type"] in ("integer", "number"):
-        most = bounds.INT64 if as_told["type"] == "integer" else sys.float_info.max
-        fits = isinstance(value, int) or as_told["type"] == "number"
-        if not fits or not as_told.get("minimum", -most) <= value <= as_told.get("maximum", most):
-            yield f"{where}: {value!r}"
-
-
-_STATUS = schema()["properties"]["status"]

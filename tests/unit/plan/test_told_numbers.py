@@ -9,7 +9,8 @@ from itertools import product
 
 import pytest
 from plan_jobs import NOW, Job, a_failure, a_job, a_pod, a_report
-from report_values import numbers_of, refused_numbers, told_at_the_bounds
+from report_values import numbers_of, told_at_the_bounds
+from status_numbers import refused_numbers
 
 from dtj_api.names import Cause, Phase
 from dtj_api.scalars import Timestamp

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_jobs import a_job, a_spec
-from report_values import refused_numbers, values_of
+from report_values import values_of
+from status_numbers import refused_numbers
 
 import dtj_operator.plan
 import dtj_operator.render

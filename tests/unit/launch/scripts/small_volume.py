@@ -39,8 +39,8 @@ def main() -> None:
         while True:
             ballast.write(bytes(4096))
     look()
-    (folder / "ballast").unlink()
-    mount("-o", "remount,ro", str(folder))
+    # In one call: with room before it is read-only, the next try may come in between and find it well.
+    mount("-o", "remount,ro,size=8m", str(folder))
     look()
     mount("-o", "remount,rw", str(folder))
     while found[-1].errno is not None:
