@@ -8,20 +8,36 @@ Standard library only: the launcher runs in foreign images.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import random
 import socket
 from pathlib import Path
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_FROM, _BELOW = 20_000, 29_000
+_KEPT = range(20_000, 29_000)
+_APART = 293
+"""Ports that a process takes before it gets to those of the process whose number is the next one."""
+_taken = itertools.count()
 _TRIES = 64
 
 
 def free_ports(count: int) -> list[int]:
-    """So many TCP ports of this machine, all different, that nobody has now."""
+    """So many TCP ports of this machine, all different, that nobody has now.
+
+    Programs that start at once each begin at a place of their own: of random ones two would take the same now and then.
+    """
+    ports: list[int] = []
+    for _ in range(len(_KEPT)):
+        if len(ports) == count or _first_ephemeral() < _KEPT.stop:
+            break
+        port = _KEPT[(os.getpid() * _APART + next(_taken)) % len(_KEPT)]
+        with socket.socket() as held, contextlib.suppress(OSError):
+            held.bind(("", port))
+            ports.append(port)
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(keep_port()) for _ in range(count)]
-        return [int(each.getsockname()[1]) for each in held]
+        more = [stack.enter_context(keep_port()) for _ in range(count - len(ports))]
+        return ports + [int(each.getsockname()[1]) for each in more]
 
 
 def keep_port(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
@@ -30,7 +46,7 @@ def keep_port(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
     Raises:
         OSError: there is none at all.
     """
-    free = range(_FROM, _BELOW) if _first_ephemeral() >= _BELOW else range(0)
+    free = _KEPT if _first_ephemeral() >= _KEPT.stop else range(0)
     for port in random.sample(free, min(_TRIES, len(free))):
         held = socket.socket(family)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pathlib
 import socket
 
@@ -31,3 +32,16 @@ def test_ports_that_are_bound_later_are_different_and_given_to_no_outgoing_conne
     for port in ports:
         with socket.socket() as mine:
             mine.bind(("127.0.0.1", port))
+
+
+def test_programs_that_start_at_once_take_no_port_of_each_other():
+    """Each lets its ports go before it binds them, so that nothing but the choice keeps them apart."""
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        given = [pool.apply_async(free_ports, (5,)) for _ in range(20)]
+        ports = [port for each in given for port in each.get(60)]
+    assert len(set(ports)) == len(ports) == 100
+
+
+def test_where_all_ports_may_be_given_to_connections_the_kernel_chooses(monkeypatch):
+    monkeypatch.setattr("dtj_api.ports._first_ephemeral", lambda: 1024)
+    assert len(set(free_ports(5))) == 5
