@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dtj.restoring import RestoreError
 from dtj.torch_errors import failures_of, is_unreadable, of_distributed_checkpoint
 from dtj_api.base import ManifestError
 from dtj_trainer.launch.ranks.errors import is_user_error
@@ -94,7 +93,8 @@ def restoring(directory: Path, misfit: str) -> Iterator[None]:
 
     Raises:
         UntrainableError: it does not fit.
-        RestoreError: what was summed cannot be read.
+        OSError: what was summed cannot be read. It is charged, unlike a volume that fails: a file that stays so would
+            be tried for ever.
     """
     try:
         yield
@@ -105,7 +105,7 @@ def restoring(directory: Path, misfit: str) -> Iterator[None]:
                 raise
             raise of_world from error
         if short := next((one for one in failures if is_unreadable(one)), None):
-            raise RestoreError(f"{directory}: cannot be read: {type(short).__name__}: {short}") from error
+            raise OSError(errno.EIO, f"cannot be read: {type(short).__name__}: {short}", str(directory)) from error
         if not all(_DOES_NOT_FIT.search(str(one)) for one in failures):
             raise
         raise UntrainableError(f"{directory}: {misfit}: {type(failures[0]).__name__}: {failures[0]}") from error

@@ -27,6 +27,10 @@ from dtj_trainer.launch.ranks.errors import (
         # Words that others say as well count in a traceback or at the end alone.
         ("INFO: timeout: 30\nINFO: backend: nccl, gloo for the CPU\nINFO: it ends\n", False),
         ("INFO: batch 503, error 0.503, code 500 of 1000 lines\nINFO: it ends\n", False),
+        ("WARN: status=500 rows\nRuntimeError: error: 512 channels expected\nINFO: it ends\n", False),
+        ("train.py: error: argument --backend: invalid choice: 'ncc' (choose from nccl, gloo)\n", False),
+        ("train.py: error: unrecognized arguments: --ddp-timeout 1800\n", False),
+        ("cp: error: '/data/x': Stale file handle\n", True),
         ("the barrier ran into its timeout", True),
         ("the barrier: time out", True),
     ],
@@ -191,6 +195,7 @@ class AcceleratorError(RuntimeError):
         (KeyError("x"), True),
         (AssertionError(), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), True),
+        (RuntimeError("error: 512 channels expected, status 512"), True),
         (NotImplementedError("gloo"), True),
         (OSError(28, "No space left on device"), False),
         (TimeoutError(), False),

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from dtj import RestoreError
 from dtj_api.base import ManifestError
+from dtj_trainer.launch.ranks.errors import RankError, describe
 from dtj_trainer.parallel.world import LayoutError, expect_gpus
 from dtj_trainer.untrainable import UntrainableError, preparing, restoring
 
@@ -140,11 +140,15 @@ def test_a_checkpoint_of_another_model_is_refused(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_a_checkpoint_that_cannot_be_read_though_its_sums_were_right_is_the_volumes(case: str) -> None:
+def test_a_checkpoint_that_cannot_be_read_though_its_sums_were_right_is_charged_and_not_the_users(case: str) -> None:
+    """Another try may find it whole; one that stays so must not be tried for ever."""
     error = UNREADABLE[case]
     for raised in (error, CheckpointException(error, error), CheckpointException(DOES_NOT_FIT["size"], error)):
-        with pytest.raises(RestoreError, match=re.escape(str(error))), restoring(Path("/c"), "does not fit"):
+        with pytest.raises(OSError, match=re.escape(str(error))) as caught, restoring(Path("/c"), "does not fit"):
             raise raised
+        message, trace, users = describe(caught.value)
+        assert not users
+        assert not RankError(message, trace, users, None).of_volume
 
 
 @pytest.mark.parametrize("case", WORLDS)

@@ -6,13 +6,13 @@ There are no random states to restore. Dropout is a function of (seed, step, sam
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dtj import manifest
-from dtj.restoring import RestoreError
 from dtj_trainer.checkpoint.curve import Curve
 from dtj_trainer.untrainable import UntrainableError
 
@@ -93,7 +93,7 @@ class TrainState:
         except (FileNotFoundError, ValueError) as error:
             if FILE in (manifest.read(directory) or {}):
                 # Summed a moment ago, perhaps on another machine.
-                raise RestoreError(f"{directory / FILE}: cannot be read ({error})") from error
+                raise OSError(errno.EIO, f"cannot be read ({error})", str(directory / FILE)) from error
             raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
         if body.pop("format", None) != FORMAT:
             raise ResumeError(

@@ -32,7 +32,7 @@ _WORLD_PHRASE = re.compile(
     r"|connection (closed|refused|reset|aborted)|broken pipe|timed out|(connect|read|gateway|operation) time-?out"
     r"|empty reply from server|remote end (hung up|closed)|max retries exceeded|address already in use"
     r"|service unavailable|bad gateway|internal server error|too many requests"
-    r"|(http(/[\d.]+)?|status|status code|returned error|error)[ :=]+5\d\d\b|\b5\d\d server error"
+    r"|(http(/[\d.]+)?|status code|returned error)[ :=]+50\d\b|\b50\d server error|error 50\d:"
     r"|cannot allocate memory|resource temporarily unavailable"
     r"|no space left on device|disk quota exceeded|read-only file system|(input/output|remote i/o) error"
     r"|stale file handle|transport endpoint is not connected|DataLoader worker)"
@@ -45,6 +45,8 @@ _WORLD_WORD = re.compile(
     r"(?i:gloo|nccl|c10d|ProcessGroup|TCPStore|timed?[ -]?out)|(CUDA|HIP) out of memory|DefaultCPUAllocator"
 )
 """What says so in an error, and elsewhere may be a setting or a version."""
+_USAGE = re.compile(r"\S+: error: ")
+"""How argparse begins its word, which may name any setting."""
 _FRAME = re.compile(r'  File ".*", line \d+')
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
 _OUTERMOST = re.compile(r'  File ".*", line \d+, in <module>|  File "<frozen runpy>"')
@@ -128,7 +130,7 @@ def blames_the_world(log: str) -> bool:
     return (
         any(not _may_be_the_users(message) for message in said)
         or bool(_WORLD_PHRASE.search(log))
-        or _names_the_world(last)
+        or (_names_the_world(last) and not _USAGE.match(last))
     )
 
 
