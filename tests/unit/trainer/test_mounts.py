@@ -172,7 +172,20 @@ def test_what_a_map_has_no_more_is_gone_and_nothing_else(tmp_path: Path) -> None
     other = tmp_path / "mounts" / "mine"
     other.parent.mkdir()
     other.touch()
-    for keys in ("ab", "b"):
+    code = tmp_path / "mounts" / "code"
+    for keys in ("ab", "b", "b"):
         script_for(tmp_path, {"code": dict.fromkeys(keys, "")}, CODE["volumes"], **AT_CODE)
-    assert [path.name for path in (tmp_path / "mounts" / "code").iterdir()] == ["b"]
+        # As a script may that runs in this folder, under a name that a map once had, too.
+        (code / "checkpoints").mkdir(exist_ok=True)
+        if keys == "b":
+            (code / "a").write_text("the script's")
+    assert sorted(path.name for path in code.iterdir()) == ["a", "b", "checkpoints"]
+    assert (code / "a").read_text() == "the script's"
     assert other.exists()
+
+
+def test_a_file_that_nobody_may_write_is_written_anew(tmp_path: Path) -> None:
+    volumes = [{"name": "code", "configMap": {"name": "code", "defaultMode": 0o444}}]
+    for text in ("one", "two"):
+        script_for(tmp_path, {"code": {"a": text}}, volumes, **AT_CODE)
+    assert (tmp_path / "mounts" / "code" / "a").read_text() == "two"

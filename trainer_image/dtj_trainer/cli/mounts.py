@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,17 +44,25 @@ class Mounts:
         self._paths = re.compile(f"{_HOST}{_BEFORE}(?P<path>{paths}){_AFTER}") if paths else None
 
     def write(self, folder: Path) -> None:
-        """Write the files into the folder that the places are below, in place of those of an earlier run."""
+        """Write the files into the folder that the places are below, in place of those that an earlier run wrote.
+
+        What a script has written beside them stays: on a cluster it could not, and here it may be its only copy.
+        """
         for name, files in self._volumes.items():
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder / name)
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            written = folder / f".{name}.written"
+            earlier = written.read_text().splitlines() if written.exists() else []
+            # Both, until it is done: who is interrupted in between forgets none.
+            written.write_text(_lines({*earlier, *files}))
+            for path in earlier:
+                (folder / name / path).unlink(missing_ok=True)
             for path, given in files.items():
                 file = folder / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(given.content)
                 # Pods are mostly root, which reads what nobody may.
                 file.chmod(given.mode | stat.S_IRUSR)
+            written.write_text(_lines(files))
 
     def placed(self, text: str) -> str:
         """A text whose paths below mounts lead to the files here, such as a word of a command."""
@@ -74,6 +80,10 @@ class Mounts:
                 parts += [text[done : found.start()], quoted(found.start(), self._places[found["path"]])]
                 done = found.end()
         return "".join((*parts, text[done:]))
+
+
+def _lines(paths: Iterable[str]) -> str:
+    return "".join(f"{path}\n" for path in sorted(paths))
 
 
 def mounts_of(job: Job, template: dict[str, Any], container: dict[str, Any], folder: Path) -> Mounts:
