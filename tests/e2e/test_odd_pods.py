@@ -151,7 +151,7 @@ def test_helpers_that_end_and_crash_neither_delay_a_training_nor_end_it(odd: Job
     (odd.folder / END).touch()
     status = odd.wait(HELPERS, f"condition={names.Condition.SUCCEEDED}", PATIENCE)["status"]
     restarts = status.get("restarts", {})
-    assert (restarts.get("counted", 0), restarts.get("excused", 0)) == (0, 0), restarts
+    assert (restarts.get("counted", 0), restarts.get("excused", 0)) == (0, 0), json.dumps(restarts, indent=1)
 
 
 def test_an_init_container_that_fails_is_named_with_its_code_and_words_and_charged_once_a_pod(odd: Jobs) -> None:

@@ -37,7 +37,7 @@ def resumed_at(jobs: Jobs, name: str) -> list[int]:
     return [int(step) for step in re.findall(r"goes on from step[ -]0*(\d+)", jobs.logs_of_ranks(name))]
 
 
-@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 1200, 100), ("hf-trainer.yaml", 300, 20)])
+@pytest.mark.parametrize(("example", "steps", "every"), [("own-script.yaml", 1200, 100), ("hf-trainer.yaml", 900, 20)])
 def test_a_killed_rank_comes_back_in_the_same_pods(jobs: Jobs, example: str, steps: int, every: int) -> None:
     name = jobs.apply(example, of_steps(steps))
     seen = jobs.wait_for_step(name, 3 * every, 300)["status"]["progress"]["step"]
