@@ -45,20 +45,19 @@ def is_certain(reports: Iterable[Report], ended: Ended) -> bool:
     return any((each.incarnation, each.round) == ended and each.user_error for each in failures)
 
 
-def step_before(reports: Iterable[Report], ended: Ended, failure: Failure) -> int | None:
+def step_before(reports: Iterable[Report], failure: Failure) -> int | None:
     """The last step before a failure: often rank 0 alone reports steps, and another one failed.
 
     Args:
         reports: of all launchers.
-        ended: the round that it ended.
-        failure: the first one of that round.
+        failure: the first one of its round.
     """
     if failure.step is not None:
         return failure.step
     known = [
         report.clock.step_before
         for report in reports
-        if (report.incarnation, report.round) > ended
+        if (report.incarnation, report.round) > (failure.incarnation, failure.round)
         and report.clock.left_at is not None
         and report.clock.left_at >= failure.at - CLOCKS
     ]

@@ -52,7 +52,7 @@ class Failures:
             words = describe(first.pod or worker_name(self._name, index), first)
             if why := cannot_run(self._spec, first, words):
                 return RunOver(ExitCode.BAD_CONFIG, why.message)
-            step = step_before(reports, ended, first)
+            step = step_before(reports, first)
             if why := next((why for why in self._count(first, step, words) if why is not None), None):
                 return RunOver(ExitCode.FAILED, why.message)
         return None

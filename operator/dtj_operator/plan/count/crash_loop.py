@@ -16,16 +16,15 @@ from dtj_api.wire import Failure
 from dtj_operator.plan.draft import Draft
 
 
-def note_repetition(draft: Draft, ended: tuple[int, int], failure: Failure, message: str) -> None:
+def note_repetition(draft: Draft, failure: Failure, message: str) -> None:
     """Compare a charged failure with the one before it, and give the job up when they are too many.
 
     Args:
-        ended: incarnation and round that it ended.
-        failure: the first one of that round.
+        failure: the first one of its round.
         message: the failure in words, with the end of its log.
     """
     old, limits = draft.status.crash_loop, draft.spec.failure_policy.crash_loop
-    step = step_before(draft.roster.said.values(), ended, failure)
+    step = step_before(draft.roster.said.values(), failure)
     new = repetition(old, failure, step, draft.status.progress.step)
     draft.set(crash_loop=new)
     if (why := crash_loop(limits, new, message)) is not None:

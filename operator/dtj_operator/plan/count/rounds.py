@@ -90,7 +90,7 @@ def _count(draft: Draft, ended: Ended, index: int, first: Failure) -> None:
     fault = Fault(first.cause, message, first.at, node, first.exit_code, error_text(first))
     counted = count(draft, fault, first=True)
     if counted.charged:
-        note_repetition(draft, ended, first, message)
+        note_repetition(draft, first, message)
     if counted.replace and pod is not None:
         draft.replace(pod, "a rule of failurePolicy replaces it")
     draft.set(counted=RoundCursor(incarnation=ended[0], round=ended[1]))
