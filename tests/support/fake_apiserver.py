@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from api_objects import resource_of
 from fake_kube import FakeKube
 from operator_process import OperatorProcess, a_job, until
 
+from dtj_api import names
 from dtj_operator.kube import errors
 from dtj_operator.kube.resources import ALL, JOBS, OWN_ACCESS_REVIEWS, PODS, Resource
 
@@ -273,3 +274,17 @@ async def pods_are_there(server: FakeApiServer, count: int) -> None:
         return len(server.kube.all(PODS)) == count
 
     await until(there)
+
+
+def fail_pod(server: FakeApiServer, pod: str) -> Callable[[], Awaitable[bool]]:
+    """Have a worker's pod fail; what comes true when another one has its name."""
+    uid = server.kube.read(PODS, pod)["metadata"]["uid"]
+    state = {"terminated": {"exitCode": 1, "message": "boom"}}
+    failed = {"phase": "Failed", "containerStatuses": [{"name": names.TRAINER_CONTAINER, "state": state}]}
+    server.kube.edit(PODS, pod, lambda item: item.update(status=failed))
+
+    async def is_back() -> bool:
+        there = {item["metadata"]["name"]: item["metadata"]["uid"] for item in server.kube.all(PODS)}
+        return there.get(pod, uid) != uid
+
+    return is_back

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from fake_apiserver import FakeApiServer
+from fake_apiserver import FakeApiServer, fail_pod
 from operator_process import OperatorProcess, a_job, until
 
 from dtj_api import names
@@ -77,16 +77,7 @@ async def test_no_object_ends_it_at_its_start_nor_later_and_each_is_answered(ser
         for number in range(3, 8):
             put_evil(server, number)
         await all_are_told(server, 7)
-        uid = server.kube.read(PODS, WORKER)["metadata"]["uid"]
-        state = {"terminated": {"exitCode": 1, "message": "boom"}}
-        failed = {"phase": "Failed", "containerStatuses": [{"name": names.TRAINER_CONTAINER, "state": state}]}
-        server.kube.edit(PODS, WORKER, lambda item: item.update(status=failed))
-
-        async def is_back() -> bool:
-            there = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in server.kube.all(PODS)}
-            return there.get(WORKER, uid) != uid
-
-        await until(is_back)
+        await until(fail_pod(server, WORKER))
         assert operator.process.poll() is None
         assert 'source="kopf"' not in await operator.metrics(), "kopf's own watch bears them too"
         assert "Traceback" not in operator.text()

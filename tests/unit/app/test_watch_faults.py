@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_apiserver import BREAK, FakeApiServer, pods_are_there, put_job
+from fake_apiserver import BREAK, FakeApiServer, fail_pod, pods_are_there, put_job
 from operator_process import until
 
 from dtj_api import names
@@ -95,17 +95,8 @@ async def test_both_watches_get_over_it_and_a_lost_worker_comes_back(server, ope
         return len(watching) == 2
 
     await until(both_watch)
-    uid = server.kube.read(PODS, WORKER)["metadata"]["uid"]
     FAULTS[fault](server)
-    state = {"terminated": {"exitCode": 1, "message": "boom"}}
-    failed = {"phase": "Failed", "containerStatuses": [{"name": names.TRAINER_CONTAINER, "state": state}]}
-    server.kube.edit(PODS, WORKER, lambda item: item.update(status=failed))
-
-    async def is_back() -> bool:
-        there = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in server.kube.all(PODS)}
-        return there.get(WORKER, uid) != uid
-
-    await until(is_back)
+    await until(fail_pod(server, WORKER))
 
     async def counted() -> bool:
         return 'source="kopf"' in await operator.metrics()
