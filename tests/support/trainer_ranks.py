@@ -36,7 +36,7 @@ def run_ranks(world: int, function: Callable[..., Any], *args: Any, env: dict[st
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), **env}
     ranks = []
     for rank in range(world):
-        mine, theirs = _context.Pipe(duplex=False)
+        mine, theirs = _context.Pipe()
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), **common}
         process = _context.Process(target=_enter, args=(theirs, place, function, args), daemon=True)
         process.start()
@@ -75,7 +75,8 @@ def _enter(answer: Connection, env: dict[str, str], function: Callable[..., Any]
     except BaseException:
         message = (False, traceback.format_exc())
     answer.send_bytes(pickle.dumps(message))
-    answer.close()
+    # Rank 0 has the store, from which others may still be reading: nobody goes before all have answered.
+    answer.poll(None)
     # Not through the interpreter's end: a crashed peer may have left Gloo threads that never join.
     os._exit(0)
 
