@@ -7,6 +7,7 @@ millisecond at once, so that what is read back from the API server equals what w
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ class Timestamp(float):
     def __str__(self) -> str:
         """RFC 3339, UTC; milliseconds only where there are any."""
         whole, thousandths = divmod(round(self * 1000), 1000)
-        text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        text = _second(whole)
         return f"{text}.{thousandths:03d}Z" if thousandths else f"{text}Z"
 
     @classmethod
@@ -112,6 +113,12 @@ class Timestamp(float):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A date-time."""
         return {"type": "string", "format": "date-time"}
+
+
+@functools.lru_cache(maxsize=4096)
+def _second(whole: int) -> str:
+    """A second of UTC as RFC 3339 without its zone; what many workers say at once are few seconds."""
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _scalar(cls: type[Duration] | type[Timestamp], parse: Any) -> CoreSchema:
