@@ -89,12 +89,26 @@ def registry(handlers: Handlers) -> kopf.OperatorRegistry:
     return chosen
 
 
+class _NoDiff(kopf.DiffBaseStorage):
+    """What a job was before, for handlers of differences, of which there are none: kopf would copy each job for it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> Any:
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
+        """Never called: nothing is handled to its end."""
+
+
 def settings() -> kopf.OperatorSettings:
     """kopf's settings, each with its reason in the module's docstring or beside it."""
     chosen: Any = kopf.OperatorSettings()
     chosen.peering.standalone = True
     chosen.scanning.disabled = True
     chosen.posting.enabled = False
+    chosen.persistence.diffbase_storage = _NoDiff()
     chosen.process.ultimate_exiting_timeout = None
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 310
