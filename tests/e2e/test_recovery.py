@@ -151,7 +151,9 @@ def test_a_launcher_that_is_stopped_is_given_up(jobs: Jobs) -> None:
     jobs.wait_until("another pod", lambda: uids(jobs).get(SECOND, before[SECOND]) != before[SECOND], 180)
     assert status["restarts"]["counted"] == 1
     assert status["restarts"].get("excused", 0) == 0
-    (recovery,) = status["recoveries"]
+    # It is told once all launchers have told of their first step, which may be after the job runs.
+    jobs.wait_until("a recovery", lambda: bool(jobs.job(NAME)["status"].get("recoveries")), 180)
+    (recovery,) = jobs.job(NAME)["status"]["recoveries"]
     print(f"{recovery['cause']}: {recovery['seconds']} s {recovery['phases']}")
 
 

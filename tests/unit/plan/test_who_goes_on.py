@@ -109,6 +109,20 @@ def test_nobody_waits_for_the_end_of_a_member_that_leaves_and_the_clock_runs(
     assert (made.status.interruption.cause, made.status.interruption.node) == (Cause.POD_DELETED, "node-b")
 
 
+@pytest.mark.parametrize(
+    ("workers", "members", "ready"), [((2, 2, 1), (0, 1), {2}), ((4, 2, 0), (0, 1, 2), {2})], ids=["spare", "fewer"]
+)
+def test_the_clock_runs_from_the_silence_of_a_member_that_others_go_on_without(
+    workers: tuple[int, int, int], members: tuple[int, ...], ready: set[int]
+) -> None:
+    job = _waits(workers, members, {*members, *ready}).fields(unanswered={a_pod(1).uid: NOW - 12})
+    made = plan(job.view())
+    assert (made.status.members, made.status.incarnation) == ((0, 2), 2)
+    assert made.status.restarts.by_cause == {}, "it is counted once it is given up"
+    assert made.status.interruption is not None
+    assert (made.status.interruption.cause, made.status.interruption.at) == (Cause.POD_FAILED, NOW - 12)
+
+
 def test_a_job_trains_on_beside_one_whose_pods_never_come() -> None:
     policy = {"backoff": {"initial": "2s", "max": "60s"}, "maxRestarts": 0}
     world = World(a_spec(failurePolicy=policy, workers={"replicas": 4, "minReplicas": 2}), steps=10**6)

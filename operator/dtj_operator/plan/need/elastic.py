@@ -10,6 +10,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import SaveRequest
 from dtj_api.wire import Save
 from dtj_operator.observe.ends import cause_of_leaving
+from dtj_operator.observe.worker import State
 from dtj_operator.plan.actions import SendSave
 from dtj_operator.plan.count.interruption import interrupt
 from dtj_operator.plan.count.restarts import Fault, count
@@ -103,12 +104,17 @@ def _while_forming(draft: Draft) -> None:
 
 
 def _note_leaving(draft: Draft, target: tuple[int, ...]) -> None:
-    """A member that leaves is replaced before its end is there to be counted: training stands still from now on."""
+    """A member that leaves, or answers no more, is replaced before its end is there to be counted, and training stands
+    still from then on."""
     stays = set(target)
     for index in draft.status.members:
-        pod = draft.roster.pods.get(index)
-        if index not in stays and pod is not None and pod.deletion_at is not None:
+        pod, row = draft.roster.pods.get(index), draft.roster.worker(index)
+        if index in stays or pod is None:
+            continue
+        if pod.deletion_at is not None:
             interrupt(draft, cause_of_leaving(pod), draft.now, pod.node)
+        elif row.state is State.UP:
+            interrupt(draft, Cause.POD_FAILED, draft.now if row.since is None else row.since, pod.node)
 
 
 def _all_there(draft: Draft, members: tuple[int, ...]) -> bool:
