@@ -143,6 +143,14 @@ def test_a_uv_that_cannot_be_had_is_told_in_its_own_words(home, monkeypatch):
         dockerfile._uv_cache()
 
 
+def test_a_cache_of_uv_that_somebody_has_deleted_is_there_when_it_is_mounted(home, monkeypatch):
+    program(home / "uv", f"#!/bin/sh\necho {home / 'deleted' / 'uv'}\n")
+    monkeypatch.setattr(dockerfile, "UV", home / "uv")
+
+    assert dockerfile._uv_cache() == home / "deleted" / "uv"
+    assert (home / "deleted" / "uv").is_dir()
+
+
 def test_the_base_comes_from_the_mirror_that_apt_uses(home, monkeypatch):
     apt = home / "bin" / "apt-get"
     program(

@@ -154,7 +154,10 @@ def _machine(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _uv_cache() -> pathlib.Path:
-    return pathlib.Path(_ask_uv("cache", "dir"))
+    folder = pathlib.Path(_ask_uv("cache", "dir"))
+    # uv makes it when it first keeps something; whoever has deleted it has done no harm.
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _ask_uv(*words: str) -> str:
