@@ -35,7 +35,11 @@ class CrashError(Exception):
 
 
 def train_job(
-    raw: dict[str, Any], crash_at: int = 0, poison: dict[int, float] | None = None, whole: bool = False
+    raw: dict[str, Any],
+    crash_at: int = 0,
+    poison: dict[int, float] | None = None,
+    whole: bool = False,
+    task: str = "",
 ) -> dict[str, Any]:
     """A whole job on this rank. Steps as (step, loss, gradient norm, rate), every float exact.
 
@@ -44,6 +48,7 @@ def train_job(
         crash_at: give up right after this step; 0: never.
         poison: factor by which the loss of a step (counted from 0) is multiplied, for instance NaN.
         whole: also write report and export, which takes longer than the training.
+        task: in place of the one in `raw`: one that the schema does not know.
     """
     steps: list[tuple[int, float, float, float]] = []
     batches: list[list[int]] = []
@@ -62,7 +67,7 @@ def train_job(
         train(session)
         # Collectives, which the end of the job takes away.
         final["weights"] = weights_digest(session)
-        final["dev"] = predict_split(session.task, session.task.features["dev"], session.parallel, session.world, 5)
+        final["dev"] = predict_split(session.task, session.task.examples["dev"], session.parallel, session.world, 5)
 
     def tokenise(sentences: Any, *more: Any) -> Any:
         tokenised.append(len(sentences))
@@ -76,7 +81,8 @@ def train_job(
     error = None
     with contextlib.suppress(CrashError):
         try:
-            entry.run(read(TrainerConfig, raw, "spec.trainer"))
+            config = read(TrainerConfig, raw, "spec.trainer")
+            entry.run(config.model_copy(update={"task": task or config.task}))
         except (RuntimeError, *entry.USER_ERRORS) as raised:
             error = f"{type(raised).__name__}: {raised}"
     if not sessions:
@@ -90,7 +96,7 @@ def train_job(
         "world_sizes": session.state.world_sizes,
         "evaluations": session.state.evaluations,
         "state": {"step": session.state.step, "stopped": session.state.stopped, "skipped": session.state.skipped},
-        "best": [session.state.early.best_f1, session.state.early.best_step],
+        "best": [session.state.early.best, session.state.early.best_step],
         "weights": final.get("weights"),
         "dev": final.get("dev"),
         "tokenised": len(tokenised),

@@ -1,6 +1,7 @@
 """The training loop: data -> step -> clip -> optimizer -> schedule -> report -> checkpoint -> evaluate.
 
-How ranks share the model is `parallel/`, how their gradients become one step is `strategies/`; neither shows here.
+What is learnt is `tasks/`, how ranks share the model is `parallel/`, how their gradients become one step is
+`strategies/`; none of them shows here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import dtj
 from dtj_trainer.data.stream import stream
 from dtj_trainer.session import Session
 from dtj_trainer.strategies.synchronous import Outcome
-from dtj_trainer.tasks.features import Batch
+from dtj_trainer.tasks.task import Batch
 
 MAX_SKIPPED = 20
 
@@ -24,12 +25,14 @@ class NonFiniteError(RuntimeError):
 def train(session: Session) -> None:
     """Train from where the session is until all epochs are done or early stopping decides."""
     state, world, task, config = session.state, session.world, session.task, session.config
+    evaluator, checkpointer = session.evaluator, session.checkpointer
 
     def collate(samples: Sequence[int]) -> Batch:
-        return task.collate([session.train[i] for i in samples], samples)
+        batch: Batch = task.collate([session.train[i] for i in samples], samples)
+        return batch
 
-    if session.evaluation_due():
-        session.evaluate()
+    if evaluator.due():
+        evaluator.evaluate()
     steps = stream(
         session.sampler,
         session.cursor,
@@ -40,18 +43,19 @@ def train(session: Session) -> None:
         collate,
     )
     clock = time.perf_counter()
-    while not session.finished:
+    while not evaluator.finished:
         data = next(steps)
         waited = time.perf_counter() - clock
         session.seed_step()
         micros = [micro.to(world.device) for micro in data.micros]
-        labelled = sum(session.train[i].valid for i in data.samples)
-        outcome = session.strategy.step(state.step, micros, labelled, session.loss)
+        examples = [session.train[i] for i in data.samples]
+        weight = sum(task.weight(example) for example in examples)
+        outcome = session.strategy.step(state.step, micros, weight, session.loss)
 
-        pieces = sum(len(session.train[i].pieces) for i in data.samples)
+        pieces = sum(task.size(example) for example in examples)
         state.step += 1
         state.epoch, state.consumed = data.cursor.epoch, data.cursor.consumed
-        state.samples += len(data.samples)
+        state.samples += len(examples)
         state.tokens += pieces
         now = time.perf_counter()
         state.seconds += now - clock
@@ -61,36 +65,36 @@ def train(session: Session) -> None:
             epoch=state.epoch + state.consumed / len(session.train),
             total_steps=session.total_steps,
             tokens=pieces,
-            samples=len(data.samples),
+            samples=len(examples),
             lr=outcome.lr,
             grad_norm=outcome.grad_norm,
             data_wait_seconds=waited,
             step_seconds=now - clock,
         )
-        guard(session, outcome, labelled)
+        guard(session, outcome, weight)
         if dtj.should_save():
-            session.save()
+            checkpointer.save(state)
         # Also of a step that is being saved: it counts before it has been written.
-        session.keep_in_memory()
-        if session.evaluation_due():
-            session.evaluate()
+        checkpointer.keep_in_memory(state)
+        if evaluator.due():
+            evaluator.evaluate()
         clock = time.perf_counter()
     steps.close()
-    session.save_last()
+    checkpointer.save_last(state)
 
 
-def guard(session: Session, outcome: Outcome, labelled: int) -> None:
-    """Record the step's loss, or count a step that was not finite. One without any label is neither.
+def guard(session: Session, outcome: Outcome, weight: int) -> None:
+    """Record the step's loss, or count a step that was not finite. One of nothing to learn is neither.
 
     Raises:
         NonFiniteError: `nonFinite: stop`, or too many such steps in a row.
     """
     state = session.state
-    if labelled == 0:
+    if weight == 0:
         return
     if outcome.applied:
         state.skipped_in_a_row = 0
-        state.curve.add(state.step, outcome.loss, labelled)
+        state.curve.add(state.step, outcome.loss, weight)
         return
     state.skipped += 1
     state.skipped_in_a_row += 1

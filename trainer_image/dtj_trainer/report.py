@@ -1,9 +1,10 @@
-"""The final report of a job: report.json for programs, report.md and two pictures for people."""
+"""The final report of a job: report.json for programs, report.md and its pictures for people."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,18 @@ import transformers
 
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer.checkpoint.state import TrainState
-
-MODES = {
-    "strict": "seqeval strict mode, scheme IOB2",
-    "default": "seqeval default mode (a stray I- starts an entity)",
-}
+from dtj_trainer.tasks.task import Facts, Scores, key
 
 
 def build_report(
-    config: TrainerConfig, state: TrainState, data: dict[str, Any], test: dict[str, Any], model: Path, head: str
+    config: TrainerConfig, state: TrainState, facts: Facts, test: Scores, model: Path, head: str
 ) -> dict[str, Any]:
     """Everything that is known of a finished job; `head` says what became of the head of the model's files."""
     steps, losses = state.curve.series()
     return {
         "task": config.task,
-        "test": {mode: {"description": MODES[mode], **test[mode]} for mode in MODES},
-        "best": {"step": state.early.best_step, "devF1Strict": state.early.best_f1},
+        "test": test.body(),
+        "best": {"step": state.early.best_step, key("dev", test.main): state.early.best},
         "stoppedEarly": state.stopped,
         "evaluations": state.evaluations,
         "training": {
@@ -41,7 +38,7 @@ def build_report(
             "worldSizes": [{"fromStep": step, "ranks": ranks} for step, ranks in state.world_sizes],
         },
         "loss": {"steps": steps, "mean": losses},
-        "data": data,
+        "data": facts.body(),
         "model": str(model),
         "head": head,
         "config": config.model_dump(by_alias=True),
@@ -55,13 +52,15 @@ def build_report(
 
 
 def write_report(directory: Path, report: dict[str, Any]) -> None:
-    """Write report.json, report.md, loss.png and types.png. report.json comes last: where it is, all of it is."""
+    """Write report.json, report.md and the pictures. report.json comes last: where it is, all of it is."""
     # With it comes matplotlib, seconds that no start has to wait for.
-    from dtj_trainer.plots import plot_loss, plot_types
+    from dtj_trainer.plots import plot_bars, plot_loss
 
     directory.mkdir(parents=True, exist_ok=True)
     plot_loss(directory / "loss.png", report)
-    plot_types(directory / "types.png", report)
+    for table in (*report["test"]["tables"], *report["data"]["tables"]):
+        if table["bars"]:
+            plot_bars(directory / table["bars"]["file"], table)
     (directory / "report.md").write_text(markdown(report))
     making = directory / ".report.json.tmp"
     making.write_text(json.dumps(report, indent=1))
@@ -70,52 +69,68 @@ def write_report(directory: Path, report: dict[str, Any]) -> None:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a page."""
-    training, data = report["training"], report["data"]
-    lines = ["# Named entities: test report", ""]
-    for mode in MODES:
-        scores = report["test"][mode]
-        lines += [f"## Test scores: {scores['description']}", "", "| type | precision | recall | F1 | entities |"]
-        lines += ["|---|---|---|---|---|", *(_row(kind, row) for kind, row in scores["byType"].items())]
-        lines += [_row("**all (micro)**", scores), ""]
-    lines += ["![scores by type](types.png)", "", "## Training", ""]
+    test, training, best = report["test"], report["training"], report["best"]
     stop = "stopped early" if report["stoppedEarly"] else "all epochs done"
     sizes = ", ".join(f"{row['ranks']} from step {row['fromStep']}" for row in training["worldSizes"])
-    lines += [
+    lines = [
+        f"# Test report: {report['task']}",
+        "",
+        *(f"- {name}: {value:.4f}" for name, value in test["values"].items()),
+        "",
+        *_tables(test["tables"]),
+        "## Training",
+        "",
         f"- {training['steps']} steps, {training['tokens']} tokens in {training['seconds']:.0f} s "
         f"({training['tokensPerSecond']:.0f} tokens/s); {stop}",
-        f"- best on dev: F1 strict {report['best']['devF1Strict']:.4f} at step {report['best']['step']}; "
+        f"- best on dev: {test['main']} {best[key('dev', test['main'])]:.4f} at step {best['step']}; "
         "these weights are the ones tested and exported",
         f"- ranks: {sizes}",
         f"- steps skipped since loss or gradient was not finite: {training['skippedSteps']}",
         f"- model: `{report['model']}`; head: {report['head']}",
         "",
-        "| step | epoch | train loss | dev F1 strict | dev F1 default |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {row['step']} | {row['epoch']:.2f} | {row['trainLoss']:.4f} | {row['devF1Strict']:.4f} "
-            f"| {row['devF1Default']:.4f} |"
-            for row in report["evaluations"]
-        ),
-        "",
+        *_evaluations(report["evaluations"], list(test["values"])),
         "![loss](loss.png)",
         "",
         "## Data",
         "",
-        "| split | sentences | words | entities | cut sentences | lost words | lost entities |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {row['sentences']} | {row['words']} | {sum(row['entities'].values())} | {row['sentencesCut']} "
-            f"| {row['wordsLost']} | {row['entitiesLost']} |"
-            for name, row in data["splits"].items()
-        ),
-        "",
-        f"Same words in two splits: {data['leaks']['devInTrain']} of dev in train, {data['leaks']['testInTrain']} of "
-        f"test in train, {data['leaks']['testInDev']} of test in dev; {data['leaks']['trainDuplicates']} duplicates "
-        "within train.",
-        "",
+        *_tables(report["data"]["tables"]),
     ]
     return "\n".join(lines)
 
 
-def _row(name: str, row: dict[str, Any]) -> str:
-    return f"| {name} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+def _evaluations(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    keys = [key("dev", name) for name in names]
+    return [
+        *_head(["step", "epoch", "train loss", *(f"dev {name}" for name in names)]),
+        # One of a version that did not have a score yet lacks it.
+        *(
+            _row([row["step"], f"{row['epoch']:.2f}", row["trainLoss"], *(row.get(name, "") for name in keys)])
+            for row in rows
+        ),
+        "",
+    ]
+
+
+def _tables(tables: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for table in tables:
+        lines += [f"### {table['title']}", "", *_head(table["columns"]), *map(_row, table["rows"])]
+        if table["total"]:
+            name, *cells = table["total"]
+            lines.append(_row([f"**{name}**", *cells]))
+        lines.append("")
+        if table["bars"]:
+            lines += [f"![{table['bars']['title']}]({table['bars']['file']})", ""]
+    return lines
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [_row(columns), _row(["---"] * len(columns))]
+
+
+def _row(cells: Iterable[str | int | float]) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(cell: str | int | float) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell).replace("|", "\\|")

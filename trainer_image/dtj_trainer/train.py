@@ -18,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from dtj_api.base import ManifestError
 from dtj_api.names import Env, ExitCode
 from dtj_api.trainer import TrainerConfig, parse_trainer
-from dtj_trainer.data.first_look import first_look
+from dtj_trainer.first_look import first_look
 from dtj_trainer.untrainable import UntrainableError
 
 USER_ERRORS = (ManifestError, UntrainableError)
@@ -61,11 +61,11 @@ def read_config(path: Path | None) -> TrainerConfig:
 
 def run(config: TrainerConfig) -> None:
     """Look at the data, train, test, report and export; every rank calls it and all return together."""
-    splits = first_look(config)
+    data = first_look(config)
     # With it come torch and transformers, which take seconds: nobody waits for them to be told of a word in a file.
     from dtj_trainer import training
 
-    training.run(config, splits)
+    training.run(config, data)
 
 
 if __name__ == "__main__":

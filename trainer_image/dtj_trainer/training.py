@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,14 +12,13 @@ import dtj
 from dtj.checkpoints import superseded
 from dtj_api.names import Env
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.data.splits import Splits
 from dtj_trainer.export import export_model
 from dtj_trainer.loop import train
 from dtj_trainer.parallel.tensor import expect_splittable
 from dtj_trainer.parallel.world import LayoutError, expect_gpus, join, layout
 from dtj_trainer.report import build_report, write_report
 from dtj_trainer.session import Session
-from dtj_trainer.tasks.ner import Ner
+from dtj_trainer.tasks.registry import KINDS
 
 
 class SupersededError(RuntimeError):
@@ -29,12 +29,12 @@ class ShrunkError(RuntimeError):
     """`parallel` does not fit the ranks of a later incarnation, or these the GPUs. More may come: nobody's mistake."""
 
 
-def run(config: TrainerConfig, splits: Splits) -> None:
+def run(config: TrainerConfig, data: Any) -> None:
     """Train, test, report and export; every rank calls it and all return together.
 
     Args:
         config: of the job.
-        splits: its data.
+        data: what `first_look` returned for it.
     """
     try:
         layout(config.parallel, int(os.environ.get("WORLD_SIZE", "1")))
@@ -43,28 +43,26 @@ def run(config: TrainerConfig, splits: Splits) -> None:
         if int(os.environ.get(Env.INCARNATION) or "1") == 1:
             raise
         raise ShrunkError(str(error)) from None
-    task = Ner(config, splits)
-    model = task.build_model()
+    task = KINDS[config.task].make(config, data)
+    built = task.build_model()
     if config.parallel.tensor > 1:
-        expect_splittable(model.config, config.parallel.tensor)
+        expect_splittable(built.model.config, config.parallel.tensor)
     world = join(config.cpu_threads, config.parallel.tensor)
-    session = Session(config, task, model, world)
+    session = Session(config, task, built.model, world)
     with dtj.phase("train"):
         train(session)
-    session.use_best()
+    session.checkpointer.use_best()
     with dtj.phase("evaluate"):
-        test = session.score("test")
+        test = session.evaluator.score("test")
     with dtj.phase("export"):
         if superseded():
             raise SupersededError(
                 "a newer incarnation of the job has begun; model and report are for that one to write"
             )
         work = dtj.work_dir()
-        exported = export_model(session.parallel.plain, session.model_config, task.tokenizer, work / "model", world)
+        exported = export_model(session.parallel.plain, session.model_config, task, work / "model", world)
         if world.rank == 0:
-            write_report(
-                work / "report", build_report(config, session.state, task.describe(), test, exported, task.head)
-            )
+            write_report(work / "report", build_report(config, session.state, task.facts(), test, exported, built.head))
         world.wait_for_rank_0()
     dtj.done()
     dist.destroy_process_group()

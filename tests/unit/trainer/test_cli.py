@@ -18,6 +18,8 @@ from dtj_api.wire import Failure, Progress, Report
 from dtj_trainer.cli import main
 from dtj_trainer.cli.manifest import load_job
 from dtj_trainer.cli.progress import ProgressLine, line
+from dtj_trainer.cli.run import result_lines
+from dtj_trainer.tasks.task import Scores, Table
 
 pytestmark = pytest.mark.unit
 
@@ -146,6 +148,16 @@ def test_the_first_failure_of_the_newest_round_is_kept():
     mistake = Failure(1, 2, 0, 0, 1.5, 64, "DataError: bad", "", True)
     progress.update([report(Progress(), failures=(*failures, mistake))])
     assert progress.failure == "rank 0: DataError: bad", "its peers fail after it"
+
+
+def test_of_the_report_the_scores_and_what_sums_up_their_tables_are_told():
+    total = Table("a mode", ("type", "precision", "found"), (("PER", 0.5, 4),), total=("all", 0.25, 12))
+    plain = Table("a matrix", ("type", "PER"), (("PER", 4),))
+    body = Scores("F1 strict", {"F1 strict": 0.5, "F1 default": 2 / 3}, (total, plain)).body()
+    assert result_lines({"test": json.loads(json.dumps(body))}) == [
+        "test: F1 strict 0.5000, F1 default 0.6667",
+        "a mode: precision 0.2500, found 12",
+    ]
 
 
 def test_a_job_runs_to_its_report(root: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -28,11 +29,12 @@ def export(root: Path, tmp_path: Path) -> Callable[[float], Path]:
     """Export a model whose head has this bias throughout."""
     model = AutoModelForTokenClassification.from_pretrained(root / "model")
     tokenizer = AutoTokenizer.from_pretrained(root / "model")
+    task: Any = SimpleNamespace(model_class=AutoModelForTokenClassification, tokenizer=tokenizer)
     world = World(0, 1, torch.device("cpu"), mock.Mock(spec=dist.ProcessGroup))
 
     def run(bias: float) -> Path:
         torch.nn.init.constant_(model.classifier.bias, bias)
-        return export_model(model, model.config, tokenizer, tmp_path / "work" / "model", world)
+        return export_model(model, model.config, task, tmp_path / "work" / "model", world)
 
     (tmp_path / "work").mkdir()
     return run

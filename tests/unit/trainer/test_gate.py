@@ -19,6 +19,7 @@ from transformers import BertConfig, BertModel
 import dtj
 from dtj import manifest
 from dtj_trainer import session
+from dtj_trainer.checkpoint import checkpointer
 from dtj_trainer.checkpoint.state import TrainState
 from dtj_trainer.untrainable import UntrainableError
 
@@ -78,7 +79,7 @@ def test_of_what_fails_in_a_restore_only_what_does_not_fit_is_told_as_wrong(
 
     monkeypatch.setattr(dtj, "latest_checkpoint", lambda **_: tmp_path)
     monkeypatch.setattr(TrainState, "read", lambda _, identity: (TrainState(identity), 0.0))
-    monkeypatch.setattr(session, "load_tensors", fail)
+    monkeypatch.setattr(checkpointer, "load_tensors", fail)
     model = make_model(tmp_path / "model")
     if passes is not None:
         with pytest.raises(passes, match=re.escape(str(error))):

@@ -12,6 +12,7 @@ from trainer_fixture import config_of, make_model, sentences, write_conll
 from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
 from transformers import (
+    AutoModelForTokenClassification,
     BertConfig,
     BertForTokenClassification,
     DebertaV2Config,
@@ -21,7 +22,7 @@ from transformers import (
 
 from dtj_api.base import read
 from dtj_api.trainer import ModelConfig, TrainerConfig
-from dtj_trainer.data.first_look import first_look
+from dtj_trainer.first_look import first_look
 from dtj_trainer.optimizer import build_optimizer
 from dtj_trainer.tasks.model import build_model, head_of
 from dtj_trainer.tasks.ner import Ner
@@ -75,7 +76,8 @@ LIMITS = {
 
 
 def built(path: Path, **settings) -> PreTrainedModel:
-    return build_model(ModelConfig(path=str(path), **settings), path, TAGS, seed=3).model
+    settings_of_model = ModelConfig(path=str(path), **settings)
+    return build_model(settings_of_model, path, AutoModelForTokenClassification, TAGS, seed=3).model
 
 
 class Indexed(torch.nn.Module):
@@ -117,7 +119,7 @@ def test_parameters_that_nothing_depends_on_are_not_waited_for(tmp_path: Path) -
     raw = config_of(tmp_path, epochs=1)
     config = read(TrainerConfig, raw, "spec.trainer")
     task = Ner(config, first_look(config))
-    frozen = {name for name, p in task.build_model().named_parameters() if not p.requires_grad}
+    frozen = {name for name, p in task.build_model().model.named_parameters() if not p.requires_grad}
     assert "transformer.mask_emb" in frozen
     assert not any("layer_1" in name or "ff." in name or "classifier" in name for name in frozen)
     results = run_ranks(2, train_job, raw, env=work_env(tmp_path / "work"))
@@ -184,7 +186,7 @@ def test_a_head_for_other_tags_is_replaced_by_the_one_that_a_bare_encoder_gets(j
 
 def test_a_head_for_the_same_tags_is_kept(job, tmp_path: Path) -> None:
     path = trainer_models.bert_tagger(tmp_path / "model", TAGS, 3.0)
-    model = build_model(ModelConfig(path=str(path)), path, TAGS, seed=3)
+    model = build_model(ModelConfig(path=str(path)), path, AutoModelForTokenClassification, TAGS, seed=3)
     assert model.head == "kept"
     assert model.model.get_parameter("classifier.weight").std() > 1
     assert job(path)[2]["head"] == "kept"
@@ -264,5 +266,5 @@ def test_what_fails_in_the_first_forward_ends_before_the_first_step(
     monkeypatch.setattr(Ner, "loss", fail)
     code, said, _ = job(make_model(tmp_path / "model"))
     assert code == 64
-    assert "cannot be trained on a sentence of" in said
+    assert "cannot be trained on an example of" in said
     assert "index out of range" in said

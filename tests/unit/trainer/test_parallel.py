@@ -13,7 +13,7 @@ from trainer_ranks import run_ranks, work_env
 
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
-from dtj_trainer.data.first_look import first_look
+from dtj_trainer.first_look import first_look
 from dtj_trainer.tasks.ner import Ner
 
 pytestmark = pytest.mark.unit
@@ -107,11 +107,11 @@ def test_loss_is_divided_by_the_global_count_of_labelled_tokens(root: Path, resu
     """The first step's loss, computed here sentence by sentence; a mean of the ranks' means is another number."""
     config = read(TrainerConfig, config_of(root, batchSize=BATCH, epochs=1), "spec.trainer")
     task = Ner(config, first_look(config))
-    first = [task.features["train"][i] for i in results["ddp-2"][0]["batches"][0]]
-    model = task.build_model().eval()
+    first = [task.examples["train"][i] for i in results["ddp-2"][0]["batches"][0]]
+    model = task.build_model().model.eval()
     with torch.no_grad():
         sums = [float(task.loss(model, task.collate([feature]))) for feature in first]
-    tokens = [feature.valid for feature in first]
+    tokens = [task.weight(feature) for feature in first]
     expected = sum(sums) / sum(tokens)
     of_means = statistics.mean(sum(sums[r::2]) / sum(tokens[r::2]) for r in range(2))
     assert of_means != pytest.approx(expected, rel=1e-4)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dtj_api.trainer import DataConfig, ModelConfig
 from dtj_trainer.data.locate import NotFoundError, locate, locate_model
+from dtj_trainer.data.readers import read_file
 from dtj_trainer.data.sentences import Sentence
 from dtj_trainer.data.splits import Splits, leaks, load_splits, shuffle_split
 from dtj_trainer.untrainable import UntrainableError
@@ -62,7 +63,7 @@ def test_demo_data_is_read_from_its_package():
             "split": {"shuffleSplit": [0.8, 0.1, 0.1], "seed": 13},
         }
     )
-    splits = load_splits(config)
+    splits = load_splits(config, read_file)
     assert [len(part) for part in splits.named().values()] == [1915, 239, 240]
     tags = [tag for part in splits.named().values() for s in part for tag in s.tags]
     assert (tags.count("B-PER"), tags.count("B-LOC"), tags.count("B-ORG")) == (449, 276, 277)

@@ -30,6 +30,73 @@ def test_state_comes_back_as_it_was(tmp_path):
     assert TrainState.read(tmp_path, state.identity) == (state, 1.5)
 
 
+OLD = """{
+ "format": 2,
+ "parameterNorm": 21.5,
+ "identity": {
+  "data": "4f0c",
+  "task": "ner",
+  "labels": ["PER", "ORG", "LOC"]
+ },
+ "step": 12,
+ "epoch": 1,
+ "consumed": 80,
+ "samples": 192,
+ "tokens": 2710,
+ "seconds": 1.25,
+ "evaluated_step": 7,
+ "stopped": false,
+ "skipped": 1,
+ "skipped_in_a_row": 0,
+ "early": {
+  "best_f1": 0.625,
+  "best_step": 7,
+  "bad": 0
+ },
+ "evaluations": [
+  {
+   "step": 7,
+   "epoch": 1.0,
+   "devF1Strict": 0.625,
+   "devF1Default": 0.6666666666666666,
+   "trainLoss": 1.5
+  }
+ ],
+ "curve": {
+  "stride": 1,
+  "points": [
+   [1, 20.0, 10, 1]
+  ]
+ },
+ "world_sizes": [
+  [0, 2]
+ ]
+}"""
+"""As it was written until format 2."""
+
+
+def test_the_state_of_a_format_before_is_read_under_the_names_of_today(tmp_path):
+    (tmp_path / FILE).write_text(OLD)
+    old = json.loads(OLD)
+    state, norm = TrainState.read(tmp_path, old["identity"])
+    assert (norm, state.identity, state.evaluations) == (21.5, old["identity"], old["evaluations"])
+    assert state.early == EarlyStop(best=0.625, best_step=7, bad=0)
+    assert not state.early.observe(0.5, 14, 0.0), "what was best before still is"
+    for name in (
+        "step",
+        "epoch",
+        "consumed",
+        "samples",
+        "tokens",
+        "seconds",
+        "evaluated_step",
+        "skipped",
+        "world_sizes",
+    ):
+        assert getattr(state, name) == old[name]
+    assert state.curve.mean(0) == 2.0
+
+
 def test_other_data_or_batch_is_refused_by_name(tmp_path):
     (tmp_path / FILE).write_text(full_state().text(1.0))
     with pytest.raises(ResumeError, match="was made with seed = 1, the job has 2"):
@@ -44,7 +111,7 @@ def test_a_foreign_or_torn_file_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("f1s", "min_delta", "best", "bad"),
+    ("scores", "min_delta", "best", "bad"),
     [
         ([0.0], 0.0, (0.0, 1), 0),
         ([0.2, 0.3], 0.0, (0.3, 2), 0),
@@ -53,13 +120,15 @@ def test_a_foreign_or_torn_file_is_refused(tmp_path, content):
         ([0.3, 0.2, 0.4, 0.1], 0.0, (0.4, 3), 1),
         # Better by less than min_delta: the best weights are kept and patience is still spent.
         ([0.30, 0.31], 0.05, (0.31, 2), 1),
+        # Of some scores the best is below 0.
+        ([-26.0, -9.5, -12.0], 0.0, (-9.5, 2), 1),
     ],
 )
-def test_early_stopping_counts_evaluations_without_improvement(f1s, min_delta, best, bad):
+def test_early_stopping_counts_evaluations_without_improvement(scores, min_delta, best, bad):
     early = EarlyStop()
-    for step, f1 in enumerate(f1s, start=1):
-        early.observe(f1, step, min_delta)
-    assert ((early.best_f1, early.best_step), early.bad) == (best, bad)
+    for step, score in enumerate(scores, start=1):
+        early.observe(score, step, min_delta)
+    assert ((early.best, early.best_step), early.bad) == (best, bad)
 
 
 def test_mean_loss_weighs_tokens_and_not_batches():

@@ -19,7 +19,7 @@ import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer import training
-from dtj_trainer.data.first_look import first_look
+from dtj_trainer.first_look import first_look
 from dtj_trainer.launch.ranks.errors import describe
 from dtj_trainer.parallel.world import LayoutError
 from dtj_trainer.session import Session
@@ -104,8 +104,8 @@ def exported_scores(model: Path | str, raw: dict, split: str) -> dict:
     task = Ner(config, first_look(config))
     with torch.no_grad():
         plain = AutoModelForTokenClassification.from_pretrained(model).eval()
-        predicted = task.predict(plain, task.features[split], torch.device("cpu"))
-    return task.score(split, predicted)["strict"]
+        predicted = task.predict(plain, task.collate(task.examples[split]))
+    return task.score(split, predicted).details["strict"]
 
 
 def test_exported_weights_give_the_reported_score(root: Path, report: dict) -> None:

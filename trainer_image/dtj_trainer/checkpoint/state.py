@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
+from dtj_trainer.checkpoint import earlier
 from dtj_trainer.checkpoint.curve import Curve
 from dtj_trainer.untrainable import UntrainableError
 
 FILE = "trainer.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class ResumeError(UntrainableError):
@@ -28,19 +29,21 @@ class ResumeError(UntrainableError):
 class EarlyStop:
     """The best evaluation so far and how many came since that were no better."""
 
-    best_f1: float = -1.0
+    best: float = 0.0
+    """Of the main score; nothing before the first evaluation, when `best_step` is below 0."""
     best_step: int = -1
     bad: int = 0
 
-    def observe(self, f1: float, step: int, min_delta: float) -> bool:
+    def observe(self, score: float, step: int, min_delta: float) -> bool:
         """Take one evaluation in. Returns whether it is the best so far.
 
-        The best is the highest F1 at all; one that is higher by less than `min_delta` still counts as bad.
+        The best is the highest score at all; one that is higher by less than `min_delta` still counts as bad.
         """
-        self.bad = 0 if f1 > self.best_f1 + min_delta or self.best_step < 0 else self.bad + 1
-        if f1 <= self.best_f1:
+        first = self.best_step < 0
+        self.bad = 0 if first or score > self.best + min_delta else self.bad + 1
+        if not first and score <= self.best:
             return False
-        self.best_f1, self.best_step = f1, step
+        self.best, self.best_step = score, step
         return True
 
 
@@ -95,7 +98,10 @@ class TrainState:
                 # Summed a moment ago, perhaps on another machine.
                 raise OSError(errno.EIO, f"cannot be read ({error})", str(directory / FILE)) from error
             raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
-        if body.pop("format", None) != FORMAT:
+        found = body.pop("format", None)
+        if found in earlier.FORMATS:
+            body = earlier.brought_up(body)
+        elif found != FORMAT:
             raise ResumeError(
                 f"{directory / FILE}: its format is not {FORMAT}; resume it with the version that wrote it"
             )

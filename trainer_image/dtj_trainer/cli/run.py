@@ -20,7 +20,7 @@ from dtj_trainer.cli.gpus import Share, gpus_of_torch, share_out, visible
 from dtj_trainer.cli.manifest import Job, load_job
 from dtj_trainer.cli.progress import ProgressLine
 from dtj_trainer.cli.script import Script, script_of
-from dtj_trainer.data.first_look import first_look
+from dtj_trainer.first_look import first_look
 from dtj_trainer.launch.local import run as local
 
 COMMAND = ("-m", "dtj_trainer.train")
@@ -109,17 +109,26 @@ def _show_folder(work: Path, as_json: bool, console: Console) -> None:
         console.print(f"the job's folder: {work}", highlight=False, soft_wrap=True)
 
 
+def result_lines(report: dict[str, Any]) -> list[str]:
+    """What a person is told of a report at once: the test scores, and the last row of each of their tables."""
+    test = report["test"]
+    lines = ["test: " + ", ".join(f"{name} {value:.4f}" for name, value in test["values"].items())]
+    for table in test["tables"]:
+        if table["total"]:
+            cells = zip(table["columns"][1:], table["total"][1:], strict=True)
+            told = (f"{name} {cell:.4f}" if isinstance(cell, float) else f"{name} {cell}" for name, cell in cells)
+            lines.append(f"{table['title']}: {', '.join(told)}")
+    return lines
+
+
 def _show(work: Path, report: dict[str, Any], as_json: bool, console: Console) -> None:
     if as_json:
         result = {"report": str(work / "report" / "report.json"), "model": report["model"], "test": report["test"]}
         print(json.dumps({**result, "training": report["training"]}, indent=1))
         return
-    for scores in report["test"].values():
-        console.print(
-            f"{scores['description']}: F1 {scores['f1']:.4f}, precision {scores['precision']:.4f}, "
-            f"recall {scores['recall']:.4f}, {scores['support']} entities",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(f"report: {work / 'report' / 'report.md'}", highlight=False, soft_wrap=True)
-    console.print(f"model, for transformers' from_pretrained: {report['model']}", highlight=False, soft_wrap=True)
+    for line in (
+        *result_lines(report),
+        f"report: {work / 'report' / 'report.md'}",
+        f"model, for transformers' from_pretrained: {report['model']}",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

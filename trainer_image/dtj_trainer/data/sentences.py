@@ -27,3 +27,13 @@ class Sentence:
     file: Path
     line: int
     """Line of the first word, counted from 1."""
+
+    @property
+    def text(self) -> str:
+        """The words, by blanks."""
+        return " ".join(self.words)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Words and tags."""
+        return (*self.words, *self.tags)

@@ -1,8 +1,8 @@
 """Synchronous data parallel training: one gradient, averaged over all ranks, at every step.
 
-The loss of a step is the SUM over all labelled tokens of the global batch, divided by their global count. A mean of
-the ranks' means would weigh a rank with 8 tokens like one with 40. DDP and FSDP2 average gradients over the ranks,
-hence the factor of the world size.
+The loss of a step is the SUM over all labels of the global batch (of pieces or of whole texts), divided by their global
+count, the weight. A mean of the ranks' means would weigh a rank with 8 of them like one with 40. DDP and FSDP2 average
+gradients over the ranks, hence the factor of the world size.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Outcome:
     """What a step did; every value is the same on all ranks."""
 
     loss: float
-    """Mean over the labelled tokens of the global batch."""
+    """Mean over the labels of the global batch."""
     grad_norm: float
     """Global norm before clipping."""
     lr: float
     applied: bool
-    """False: loss or gradient was not finite, or no token had a label, and the weights were left alone."""
+    """False: loss or gradient was not finite, or nothing had a label, and the weights were left alone."""
 
 
 class Synchronous:
@@ -58,7 +58,7 @@ class Synchronous:
         self,
         step: int,
         micros: Sequence[B],
-        tokens: int,
+        weight: int,
         loss_sum: Callable[[torch.nn.Module, B], torch.Tensor],
     ) -> Outcome:
         """One optimizer step.
@@ -66,17 +66,17 @@ class Synchronous:
         Args:
             step: steps done before this one.
             micros: this rank's micro-batches; equally many on every rank.
-            tokens: labelled tokens of the global batch, over all ranks and micro-batches. 0: there is nothing to learn,
+            weight: labels of the global batch, over all ranks and micro-batches. 0: there is nothing to learn,
                 and the weights are left alone.
-            loss_sum: sum of the loss over the labelled tokens of a micro-batch.
+            loss_sum: sum of the loss over the labels of a micro-batch.
         """
         total = torch.zeros((), dtype=torch.float64, device=self._world.device)
         for i, micro in enumerate(micros):
             with self._parallel.micro_step(last=i == len(micros) - 1) as module:
                 loss = loss_sum(module, micro)
-            torch.autograd.backward(loss * (self._world.data_size / max(tokens, 1)))
+            torch.autograd.backward(loss * (self._world.data_size / max(weight, 1)))
             total += loss.detach()
-        return self._apply(step, total / (max(tokens, 1) * self._world.tensor), empty=tokens == 0)
+        return self._apply(step, total / (max(weight, 1) * self._world.tensor), empty=weight == 0)
 
     def _apply(self, step: int, loss: torch.Tensor, *, empty: bool) -> Outcome:
         dist.all_reduce(loss)

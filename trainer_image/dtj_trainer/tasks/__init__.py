@@ -1,1 +1,1 @@
-"""One file a task: data to features, head, loss, predictions and scores."""
+"""One file a task: its examples, model, loss, predictions and scores. `task.py` says what the trainer asks of it."""

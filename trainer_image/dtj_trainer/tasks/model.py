@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from dtj_api.trainer import ModelConfig
 from dtj_trainer.untrainable import UntrainableError
@@ -34,12 +34,13 @@ class Built:
     """`new`, `kept`, or `replaced` with the tags that the old one had."""
 
 
-def build_model(config: ModelConfig, path: Path, tags: Sequence[str], seed: int) -> Built:
+def build_model(config: ModelConfig, path: Path, model_class: Any, tags: Sequence[str], seed: int) -> Built:
     """The model of a directory in fp32; the same weights on every rank for the same seed.
 
     Args:
         config: spec.trainer.model.
         path: the directory.
+        model_class: of transformers, for the kind of head.
         tags: of the head's outputs, in order.
         seed: of the head, and of all weights where they do not come from the directory.
 
@@ -54,10 +55,9 @@ def build_model(config: ModelConfig, path: Path, tags: Sequence[str], seed: int)
     theirs.id2label, theirs.label2id = names, {tag: i for i, tag in names.items()}
     torch.manual_seed(seed)
     if config.from_config:
-        build = AutoModelForTokenClassification.from_config
-        model: PreTrainedModel = build(theirs, dtype=torch.float32)  # type: ignore[no-untyped-call]
+        model: PreTrainedModel = model_class.from_config(theirs, dtype=torch.float32)
         return Built(_frozen(config, model), "new")
-    model, info = AutoModelForTokenClassification.from_pretrained(
+    model, info = model_class.from_pretrained(
         path,
         config=theirs,
         local_files_only=True,

@@ -10,7 +10,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dtj_trainer.tasks.task import Bars, Scores, Table
+
 Tags = Sequence[Sequence[str]]
+MODES = {
+    "strict": "seqeval strict mode, scheme IOB2",
+    "default": "seqeval default mode (a stray I- starts an entity)",
+}
+_COLUMNS = ("type", "precision", "recall", "F1", "entities")
+_BARS = Bars("types.png", "Test, strict mode, by entity type (gold entities)", _COLUMNS[1:4], below=_COLUMNS[4])
 
 
 def entity_scores(gold: Tags, predicted: Tags, kinds: Sequence[str]) -> dict[str, Any]:
@@ -50,3 +58,24 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "f1": float(row.get("f1-score", 0)),
         "support": int(row.get("support", 0)),
     }
+
+
+def told(modes: Mapping[str, Mapping[str, Any]]) -> Scores:
+    """What `entity_scores` returned, with the name of its mode at every number."""
+    return Scores(
+        main="F1 strict",
+        values={f"F1 {mode}": modes[mode]["f1"] for mode in MODES},
+        tables=tuple(_table(mode, modes[mode]) for mode in MODES),
+        details={mode: {"description": MODES[mode], **modes[mode]} for mode in MODES},
+    )
+
+
+def _table(mode: str, scores: Mapping[str, Any]) -> Table:
+    measures = ("precision", "recall", "f1", "support")
+    return Table(
+        MODES[mode],
+        _COLUMNS,
+        tuple((kind, *(row[name] for name in measures)) for kind, row in scores["byType"].items()),
+        total=("all (micro)", *(scores[name] for name in measures)),
+        bars=_BARS if mode == "strict" else None,
+    )
