@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import torch
+from families import FAMILIES, build
 from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
-from transformers import AutoConfig, AutoModelForTokenClassification
 
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer import loop, training
-from dtj_trainer.parallel.tensor import ARCHITECTURES, first_head, layers_of, split
+from dtj_trainer.parallel.plans.find import plan_of, splittable
+from dtj_trainer.parallel.plans.units import units_of
+from dtj_trainer.parallel.tensor import first_head, split
 from dtj_trainer.session import Session
 
 
@@ -60,16 +63,16 @@ def _described(gradient: torch.Tensor) -> dict[str, Any]:
     return {"whole": whole.numpy(), "local": hashlib.sha256(local.numpy().tobytes()).hexdigest(), "alike": alike}
 
 
-def split_every_architecture() -> dict[str, dict[str, Any]]:
+def split_every_family() -> dict[str, dict[str, Any]]:
     """By model type: how far the logits are from the whole model's, what was split, and what was exchanged."""
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (dist.get_world_size(),), mesh_dim_names=("tensor",))
     found = {}
-    for kind, known in ARCHITECTURES.items():
-        small = {known.heads: 4, known.inner: 24, "hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 30}
-        torch.manual_seed(0)
-        config = AutoConfig.for_model(kind, **small)
-        model = AutoModelForTokenClassification.from_config(config).eval()
+    for kind in splittable():
+        plan, model = plan_of(kind), build(replace(FAMILIES[kind], task="TokenClassification")).eval()
+        assert plan is not None
+        assert not isinstance(plan.split, str)
+        attention = plan.split(model.config).attention
         ids = torch.arange(2, 22).reshape(2, 10)
         mask = torch.ones_like(ids)
         mask[1, 6:] = 0
@@ -82,7 +85,7 @@ def split_every_architecture() -> dict[str, dict[str, Any]]:
         found[kind] = {
             "difference": float((apart.detach() - whole)[mask.bool()].abs().max()),
             "spread": float(whole.std()),
-            "first heads": [first_head(layer.get_submodule(known.attention)) for layer in layers_of(model)],
+            "first heads": [first_head(layer.get_submodule(attention)) for layer in units_of(model).layers],
             "sums": [forward.get_total_counts(), backward.get_total_counts()],
             "parts": sum(isinstance(p, DTensor) for p in model.parameters()),
         }

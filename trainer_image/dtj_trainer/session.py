@@ -13,11 +13,11 @@ from dtj_trainer.data.sampler import Cursor, ElasticSampler
 from dtj_trainer.dropout.adapt import adapt, expect_no_other_draws
 from dtj_trainer.evaluate import Evaluator
 from dtj_trainer.optimizer import build_optimizer
+from dtj_trainer.parallel.plans.find import head_of
 from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import wrap
 from dtj_trainer.strategies.synchronous import Synchronous
 from dtj_trainer.tasks.fingerprint import of_model
-from dtj_trainer.tasks.model import head_of
 from dtj_trainer.tasks.task import AnyTask, Batch
 from dtj_trainer.untrainable import preparing
 

@@ -24,7 +24,8 @@ from dtj_api.base import read
 from dtj_api.trainer import ModelConfig, TrainerConfig
 from dtj_trainer.first_look import first_look
 from dtj_trainer.optimizer import build_optimizer
-from dtj_trainer.tasks.model import build_model, head_of
+from dtj_trainer.parallel.plans.find import head_of
+from dtj_trainer.tasks.model import build_model
 from dtj_trainer.tasks.ner import Ner
 from dtj_trainer.tasks.trial import try_model
 from dtj_trainer.untrainable import UntrainableError

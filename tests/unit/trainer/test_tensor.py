@@ -9,17 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tensor_jobs import first_gradients, split_every_architecture
+from tensor_jobs import first_gradients, split_every_family
 from trainer_fixture import config_of
 from trainer_jobs import train_job
 from trainer_ranks import run_ranks, work_env
-from transformers import BertConfig, BigBirdConfig, DistilBertConfig
+from transformers import (
+    BartConfig,
+    BertConfig,
+    BigBirdConfig,
+    DistilBertConfig,
+    GPT2Config,
+    LlamaConfig,
+    T5Config,
+)
 
 import dtj_trainer.train as entry
 from dtj_api.base import read
 from dtj_api.trainer import TrainerConfig
 from dtj_trainer import training
-from dtj_trainer.parallel.tensor import ARCHITECTURES, expect_splittable
+from dtj_trainer.parallel.plans.find import splittable
+from dtj_trainer.parallel.tensor import expect_splittable
 from dtj_trainer.parallel.world import LayoutError
 
 pytestmark = pytest.mark.unit
@@ -142,14 +151,18 @@ def test_weights_best_weights_and_scores_are_those_of_the_undisturbed_job(reshap
         assert one == pytest.approx(other, rel=1e-5)
 
 
-def test_every_architecture_is_split_right_and_heads_are_numbered_as_in_the_model() -> None:
-    ranks = run_ranks(2, split_every_architecture, env={})
-    for kind in ARCHITECTURES:
+PARTS = {"llama": 7, "qwen2": 7 + 3, "qwen3": 7 + 2}
+"""Parameters of a layer that are split or summed over: Llama has no biases, Qwen2 three, Qwen3 two norms of heads."""
+
+
+def test_every_family_is_split_right_and_heads_are_numbered_as_in_the_model() -> None:
+    ranks = run_ranks(2, split_every_family, env={})
+    for kind in splittable():
         for rank, found in enumerate(ranks):
             assert found[kind]["difference"] < 1e-5 < 1e-2 < found[kind]["spread"], kind
             assert found[kind]["first heads"] == [2 * rank, 2 * rank], kind
-            # Weight and bias of six linear maps in each of the two layers.
-            assert found[kind]["parts"] == 2 * 2 * 6, kind
+            # An encoder: weight and bias of six linear maps in each of the two layers.
+            assert found[kind]["parts"] == 2 * PARTS.get(kind, 2 * 6), kind
             # In each layer one after the attention and one after the feed forward, there and back.
             assert found[kind]["sums"] == [2 * 2, 2 * 2], kind
 
@@ -172,11 +185,39 @@ def test_every_architecture_is_split_right_and_heads_are_numbered_as_in_the_mode
             4,
             r"12 attention heads \(n_heads .* 50 \(hidden_dim\).* are 1, 2$",
         ),
+        (T5Config(), 2, r"of type 't5' cannot be split: the biases of positions, .* of type bert, .* llama"),
+        (BartConfig(), 2, r"of type 'bart' cannot be split: nobody has planned"),
+        (GPT2Config(), 2, r"of type 'gpt2' cannot be split: its queries, keys and values come from one matrix"),
+        (
+            LlamaConfig(num_attention_heads=32, num_key_value_heads=4, intermediate_size=96),
+            8,
+            r"8 does not divide all of the model's 32 attention heads .*, its 4 heads of keys \(num_key_value_heads\) "
+            r"and its inner width 96 \(intermediate_size\); allowed are 1, 2, 4$",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_split_is_refused_by_field(config: Any, tensor: int, says: str) -> None:
     with pytest.raises(LayoutError, match=says):
         expect_splittable(config, tensor)
+
+
+ODD = {"norm": "of no matter", "layers.*.self_attn.q_proj": "by_the_moon"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (ODD, r"splits layers\.\*\.self_attn\.q_proj of .* 'llama' as 'by_the_moon', and known are colwise"),
+        ({}, r"has no plan for the layers of a model of type 'llama'; write 1$"),
+    ],
+)
+def test_a_plan_of_transformers_that_is_not_understood_is_refused(
+    monkeypatch: pytest.MonkeyPatch, plan: dict[str, str], says: str
+) -> None:
+    """As another version may have it."""
+    monkeypatch.setattr(LlamaConfig, "base_model_tp_plan", plan)
+    with pytest.raises(LayoutError, match=r"^parallel\.tensor: transformers \d.*" + says):
+        expect_splittable(LlamaConfig(), 2)
 
 
 def test_it_is_refused_before_the_ranks_meet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

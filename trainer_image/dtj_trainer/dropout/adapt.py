@@ -24,7 +24,8 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 def adapt(model: PreTrainedModel, seed: int, device: torch.device) -> Draws:
     """Replace every nn.Dropout, and scaled_dot_product_attention, in place. Neither has weights, so names stay.
 
-    A layer that is used several times in one forward (ALBERT) draws the same each time.
+    A layer that is used several times in one forward (ALBERT) draws the same each time. What a model drops by functions
+    of torch, as BART does between its layers, is out of reach: `expect_no_other_draws` tells it.
 
     Args:
         model: not yet shared over ranks.

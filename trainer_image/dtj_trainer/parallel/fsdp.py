@@ -1,8 +1,9 @@
 """Shards: parameters, gradients and optimizer state are split over ranks by FSDP2, layer by layer.
 
-One unit for the whole model would gather all of it at once and save nothing, so each layer of the encoder is a unit
-and the rest is the root's. With replicas the mesh has two dimensions (hybrid sharding). The optimizer must be built
-after this: `fully_shard` replaces the parameters.
+One unit for the whole model would gather all of it at once and save little, so each layer is a unit and the rest is the
+root's: with it embeddings that several parts of the model share, which have to be in one. With replicas the mesh has
+two dimensions (hybrid sharding, HSDP). The optimizer must be built after this: `fully_shard` replaces the
+parameters.
 
 Layers that are split over a tensor group are split before that. DDP cannot average parts, so replicas of a split model
 are hybrid sharding as well, with one shard; and a split model without either is one shard of one replica.
@@ -10,6 +11,7 @@ are hybrid sharding as well, with one shard; and a split model without either is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -21,7 +23,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
-from dtj_trainer.parallel.tensor import layers_of, split
+from dtj_trainer.parallel.plans.units import units_of
+from dtj_trainer.parallel.tensor import split
 from dtj_trainer.parallel.world import Layout, World
 
 
@@ -35,6 +38,9 @@ class Sharded:
             dist.broadcast(tensor.detach(), src=0)
         data = {"replicate": shape.replicate, "shard": shape.shard} if shape.replicate > 1 else {"shard": shape.shard}
         sizes = {**data, "tensor": shape.tensor} if shape.tensor > 1 else data
+        units = units_of(model)
+        if units.told and world.rank == 0:
+            print(f"dtj: {units.told}", file=sys.stderr, flush=True)
         whole = init_device_mesh(world.device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
         mesh = whole[tuple(data)]
         if shape.tensor > 1:
@@ -42,7 +48,7 @@ class Sharded:
         policy = MixedPrecisionPolicy()
         if precision == "bf16":
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        for layer in layers_of(model):
+        for layer in units.layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
         self.plain: nn.Module = model

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from dtj_trainer.tasks.model import head_of
+from dtj_trainer.parallel.plans.find import head_of
 
 _SAMPLE = 8
 """Weights of each parameter that are looked at: a training changes nearly all."""

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from dtj_api.trainer import ModelConfig
+from dtj_trainer.parallel.plans.find import head_of
 from dtj_trainer.untrainable import UntrainableError
 
 _SHOWN = 3
@@ -72,7 +73,7 @@ def build_model(config: ModelConfig, path: Path, model_class: Any, tags: Sequenc
         return Built(_frozen(config, model), "new")
     if same_tags and not head & (missing | misshapen):
         return Built(_frozen(config, model), "kept")
-    _renew_head(model, seed)
+    _renew_head(model, head, seed)
     if os.environ.get("RANK", "0") == "0":
         print(
             f"dtj: model.path: the head in {path} is for other tags ({', '.join(old_tags)}); a new one for "
@@ -83,12 +84,6 @@ def build_model(config: ModelConfig, path: Path, model_class: Any, tags: Sequenc
     return Built(_frozen(config, model), f"replaced: the old one was for {', '.join(old_tags)}")
 
 
-def head_of(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters that are no part of the encoder."""
-    encoder = f"{model.base_model_prefix}."
-    return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
-
-
 def _expect_encoder(path: Path, missing: set[str], misshapen: set[str]) -> None:
     for keys, problem in ((missing, "lacks the weights"), (misshapen, "has in another shape than config.json says")):
         if keys:
@@ -96,11 +91,11 @@ def _expect_encoder(path: Path, missing: set[str], misshapen: set[str]) -> None:
             raise UntrainableError(f"model.path: {path} {problem} {shown}; copy the model's files anew")
 
 
-def _renew_head(model: PreTrainedModel, seed: int) -> None:
+def _renew_head(model: PreTrainedModel, head: set[str], seed: int) -> None:
     """Draw the head anew, as transformers draws one that a directory lacks."""
     torch.manual_seed(seed)
     for name, module in model.named_children():
-        if name != model.base_model_prefix:
+        if any(part.startswith(f"{name}.") for part in head):
             for part in (*module.parameters(), *module.buffers()):
                 # Its own mark of what has been read from a file, which its functions leave alone.
                 vars(part)["_is_hf_initialized"] = False

@@ -1,0 +1,1 @@
+"""What the families of models look like inside: a file each, and how to find the right one."""
