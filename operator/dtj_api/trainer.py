@@ -177,14 +177,15 @@ class ParallelConfig(ApiModel):
         default=1,
         ge=-1,
         le=65536,
-        description="Ranks over which parameters, gradients and optimizer state are sharded (FSDP2). 1: DDP. -1: over "
-        "all ranks that dataReplicate and tensor leave.",
+        description="Ranks over which parameters, gradients and optimizer state are sharded, layer by layer (FSDP2). "
+        "1: DDP. -1: over all ranks that dataReplicate and tensor leave.",
     )
     data_replicate: int = Field(
         default=-1,
         ge=-1,
         le=65536,
-        description="Replicas of the model. -1: the ranks divided by dataShard and tensor, which follows an elastic "
+        description="Replicas of the model, each on dataShard x tensor neighbouring ranks; several with dataShard "
+        "above 1 are hybrid sharding (HSDP). -1: the ranks divided by dataShard and tensor, which follows an elastic "
         "resize.",
     )
     tensor: int = Field(
@@ -192,9 +193,9 @@ class ParallelConfig(ApiModel):
         ge=1,
         le=65536,
         description="Ranks that compute each layer together on the same sentences, every one a part of its heads and "
-        "of its inner width, both of which this number must divide (tensor parallelism; BERT, RoBERTa, XLM-RoBERTa, "
-        "CamemBERT, ELECTRA and DistilBERT). They exchange data in every layer: choose a divisor of the ranks of a "
-        "pod. 1: none.",
+        "of its inner width, which this number must divide (tensor parallelism; BERT, RoBERTa, XLM-RoBERTa, CamemBERT, "
+        "ELECTRA, DistilBERT, Llama, Qwen2 and Qwen3). They exchange data in every layer: choose a divisor of the "
+        "ranks of a pod. 1: none.",
     )
 
     @model_validator(mode="after")
