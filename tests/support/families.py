@@ -67,6 +67,7 @@ FAMILIES = {
             ("electra", "electra"),
         )
     },
+    "mpnet": Family("mpnet", "TokenClassification", _BERT, _names("mpnet.encoder.layer", 2)),
     "distilbert": Family(
         "distilbert",
         "TokenClassification",

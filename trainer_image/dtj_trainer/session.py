@@ -17,7 +17,7 @@ from dtj_trainer.parallel.plans.find import head_of
 from dtj_trainer.parallel.world import World
 from dtj_trainer.parallel.wrap import wrap
 from dtj_trainer.strategies.synchronous import Synchronous
-from dtj_trainer.tasks.fingerprint import of_model
+from dtj_trainer.tasks.fingerprint import of_model, of_tokenizer
 from dtj_trainer.tasks.task import AnyTask, Batch
 from dtj_trainer.untrainable import preparing
 
@@ -79,13 +79,17 @@ class Session:
 
 
 def _identity(config: TrainerConfig, task: AnyTask, model: PreTrainedModel) -> dict[str, Any]:
-    """What a checkpoint of this job is of. A model that differs is told before a tokenizer that came with it."""
-    return {
-        "task": config.task,
+    """What a checkpoint of this job is of. The first that differs is told, so what a user writes comes before what
+    follows from it: labels before the model whose head they are the outputs of.
+    """
+    tasks = task.identity()
+    ours = {
         "batchSize": config.batch_size,
         "seed": config.seed,
         "model": of_model(model, drawn=config.model.from_config),
         "model.freezeEmbeddings": config.model.freeze_embeddings,
+        "tokenizer": of_tokenizer(task.tokenizer),
         "optimizer.name": config.optimizer.name,
-        **task.identity(),
     }
+    assert tasks.keys().isdisjoint(ours), "a task names what every job has"
+    return {"task": config.task, **tasks, **ours}

@@ -110,6 +110,7 @@ def model_of_other_pieces(root: Path, folder: Path) -> str:
 CHANGES: dict[str, tuple[Callable[[Path, Path], dict], str]] = {
     "optimizer": (lambda *_: {"optimizer": {"name": "sgd"}}, "optimizer.name = 'adamw', the job has 'sgd'"),
     "frozen": (lambda *_: {"model": {"freezeEmbeddings": True}}, "model.freezeEmbeddings = False, the job has True"),
+    "other labels": (lambda *_: {"data": {"labels": ["LOC", "ORG", "PER"]}}, "labels = ['PER', 'ORG', 'LOC']"),
     "fewer layers": (
         lambda root, to: {"model": {"path": model_like(root, to, num_hidden_layers=1)}},
         "model = 'bert of 2",

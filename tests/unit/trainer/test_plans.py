@@ -167,6 +167,7 @@ def test_the_head_is_what_the_family_says() -> None:
             "camembert",
             "electra",
             "distilbert",
+            "mpnet",
             "t5 for tagging",
         ],
         (): ["t5", "mt5", "bart", "gpt2", "qwen2"],

@@ -72,15 +72,16 @@ OLD = """{
   [0, 2]
  ]
 }"""
-"""As it was written until format 2."""
+"""As it was written before there were other scores than F1."""
 
 
-def test_the_state_of_a_format_before_is_read_under_the_names_of_today(tmp_path):
+def test_the_file_is_the_one_of_versions_that_knew_of_no_score_but_f1_in_both_directions(tmp_path):
     (tmp_path / FILE).write_text(OLD)
     old = json.loads(OLD)
     state, norm = TrainState.read(tmp_path, old["identity"])
     assert (norm, state.identity, state.evaluations) == (21.5, old["identity"], old["evaluations"])
     assert state.early == EarlyStop(best=0.625, best_step=7, bad=0)
+    assert json.loads(state.text(norm)) == old
     assert not state.early.observe(0.5, 14, 0.0), "what was best before still is"
     for name in (
         "step",
@@ -95,7 +96,6 @@ def test_the_state_of_a_format_before_is_read_under_the_names_of_today(tmp_path)
     ):
         assert getattr(state, name) == old[name]
     assert state.curve.mean(0) == 2.0
-
 
 def test_other_data_or_batch_is_refused_by_name(tmp_path):
     (tmp_path / FILE).write_text(full_state().text(1.0))

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dtj import manifest
-from dtj_trainer.checkpoint import earlier
 from dtj_trainer.checkpoint.curve import Curve
 from dtj_trainer.untrainable import UntrainableError
 
 FILE = "trainer.json"
-FORMAT = 3
+FORMAT = 2
+_BEST = "best_f1"
+"""The best main score in the file: versions for which there was no other score read and write it by this name."""
 
 
 class ResumeError(UntrainableError):
@@ -29,7 +30,7 @@ class ResumeError(UntrainableError):
 class EarlyStop:
     """The best evaluation so far and how many came since that were no better."""
 
-    best: float = 0.0
+    best: float = -1.0
     """Of the main score; nothing before the first evaluation, when `best_step` is below 0."""
     best_step: int = -1
     bad: int = 0
@@ -81,7 +82,9 @@ class TrainState:
         Args:
             parameter_norm: of all parameters together.
         """
-        return json.dumps({"format": FORMAT, "parameterNorm": parameter_norm, **asdict(self)}, indent=1)
+        body = asdict(self)
+        body["early"][_BEST] = body["early"].pop("best")
+        return json.dumps({"format": FORMAT, "parameterNorm": parameter_norm, **body}, indent=1)
 
     @classmethod
     def read(cls, directory: Path, identity: dict[str, Any]) -> tuple[TrainState, float]:
@@ -98,10 +101,7 @@ class TrainState:
                 # Summed a moment ago, perhaps on another machine.
                 raise OSError(errno.EIO, f"cannot be read ({error})", str(directory / FILE)) from error
             raise ResumeError(f"{directory / FILE}: cannot be read ({error}); did this trainer make it?") from None
-        found = body.pop("format", None)
-        if found in earlier.FORMATS:
-            body = earlier.brought_up(body)
-        elif found != FORMAT:
+        if body.pop("format", None) != FORMAT:
             raise ResumeError(
                 f"{directory / FILE}: its format is not {FORMAT}; resume it with the version that wrote it"
             )
@@ -117,5 +117,6 @@ class TrainState:
         norm = float(body.pop("parameterNorm"))
         body.pop("ranks", None)
         body["identity"] = identity
-        body["early"], body["curve"] = EarlyStop(**body["early"]), Curve(**body["curve"])
+        best = body["early"].pop(_BEST)
+        body["early"], body["curve"] = EarlyStop(best=best, **body["early"]), Curve(**body["curve"])
         return cls(**body), norm

@@ -14,7 +14,6 @@ from dtj_trainer.data.schemes import to_spans
 from dtj_trainer.data.sentences import Sentence
 from dtj_trainer.data.splits import Splits, leaks
 from dtj_trainer.tasks.features import IGNORE, Batch, Feature, collate, make_features
-from dtj_trainer.tasks.fingerprint import of_tokenizer
 from dtj_trainer.tasks.model import Built
 from dtj_trainer.tasks.pretrained import Pretrained
 from dtj_trainer.tasks.scores import entity_scores, told
@@ -46,13 +45,8 @@ class Ner:
             }
 
     def identity(self) -> dict[str, Any]:
-        """Data, labels, cut and pieces."""
-        return {
-            "data": self.splits.digest(),
-            "labels": self.kinds,
-            "maxLength": self._max_length,
-            "tokenizer": of_tokenizer(self.tokenizer),
-        }
+        """Data, labels and cut."""
+        return {"data": self.splits.digest(), "labels": self.kinds, "maxLength": self._max_length}
 
     def build_model(self) -> Built:
         """The encoder with a head for the tags.

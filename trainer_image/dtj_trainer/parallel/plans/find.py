@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from dtj_trainer.parallel.plans import bart, bert, distilbert, gpt2, llama, t5
+from dtj_trainer.parallel.plans import bart, bert, distilbert, gpt2, llama, mpnet, t5
 from dtj_trainer.parallel.plans.plan import Plan
 
-PLANS = (bert.PLAN, distilbert.PLAN, t5.PLAN, bart.PLAN, gpt2.PLAN, llama.PLAN)
+PLANS = (bert.PLAN, distilbert.PLAN, mpnet.PLAN, t5.PLAN, bart.PLAN, gpt2.PLAN, llama.PLAN)
 _BY_TYPE = {kind: plan for plan in PLANS for kind in plan.types}
 
 
