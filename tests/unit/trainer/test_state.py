@@ -97,6 +97,7 @@ def test_the_file_is_the_one_of_versions_that_knew_of_no_score_but_f1_in_both_di
         assert getattr(state, name) == old[name]
     assert state.curve.mean(0) == 2.0
 
+
 def test_other_data_or_batch_is_refused_by_name(tmp_path):
     (tmp_path / FILE).write_text(full_state().text(1.0))
     with pytest.raises(ResumeError, match="was made with seed = 1, the job has 2"):
