@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,9 @@ import pytest
 from dtj_api.failure_policy import Action
 from dtj_api.spec import JobSpec
 from dtj_trainer.cli.failures import Failures
+from dtj_trainer.launch.local import job
 from dtj_trainer.launch.local.job import LocalJob
-from dtj_trainer.launch.local.run import Interrupts, _gave_up, run, stop
+from dtj_trainer.launch.local.run import STORES, Interrupts, _gave_up, run, stop
 from dtj_trainer.launch.ranks.ranks import Forked, RankExit
 
 start_worker = LocalJob.start_worker
@@ -200,6 +202,44 @@ def test_a_launcher_that_gives_up_and_ends_by_itself_has_the_last_word_on_the_co
 def test_a_command_that_cannot_be_run_ends_as_on_a_cluster_with_the_line_to_write(tmp_path, nursery, capfd):
     assert run(["bash", "-c", "torchrun --nnodes=2 --no-such-option a.py"], 1, 1, None, {}, nursery=nursery) == 64
     assert "dtj: worker 0 ended with exit code 64 before it listened: " in capfd.readouterr().err
+
+
+def test_a_store_whose_port_somebody_has_taken_is_begun_anew(local, monkeypatch):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        ports = [held.getsockname()[1]]
+        free = job.free_ports
+        monkeypatch.setattr(job, "free_ports", lambda count: [ports.pop()] if ports else free(count))
+        assert local("train.py", "20") == 0
+    assert ports == []
+
+
+def test_a_store_that_ends_while_they_train_is_replaced(local, monkeypatch):
+    """And they meet at the new one in the processes that they are."""
+    made = []
+    start_store = LocalJob.start_store
+    monkeypatch.setattr(LocalJob, "start_store", lambda self: (start_store(self), made.append((self, self.store))))
+    met = []
+
+    def look(reports):
+        met.extend(report.incarnation for report in reports)
+        if len(made) == 1 and any((report.progress.step or 0) > 5 for report in reports):
+            running, store = made[0]
+            running.signal(store, signal.SIGKILL)
+            store.wait(60)
+
+    assert local("train.py", "400", on_report=look) == 0
+    assert len(made) == 2
+    assert max(met) == 2
+
+
+def test_a_store_that_always_ends_ends_the_run_with_words(local, monkeypatch, capfd):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        free = job.free_ports
+        monkeypatch.setattr(job, "free_ports", lambda count: [held.getsockname()[1]] if count == 1 else free(count))
+        assert local("train.py", "20") == 1
+    assert f"dtj: the store has ended {STORES} times; its output says why" in capfd.readouterr().err
 
 
 def test_an_interrupted_run_saves_and_leaves_nothing_running(tmp_path):

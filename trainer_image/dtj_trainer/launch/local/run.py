@@ -25,6 +25,8 @@ GRACE = 120.0
 """Seconds that launchers have for a last save where nobody says."""
 LEAVING = 10.0
 """Seconds on top, in which they end."""
+STORES = 5
+"""Stores that may end in one run: a port that was free a moment ago may be taken, and memory may be short."""
 
 
 class RunOver(NamedTuple):
@@ -120,8 +122,10 @@ def _oversee(
     """Watch the run until its end; the exit code.
 
     Raises:
-        LocalError: a launcher has ended, or cannot go on.
+        LocalError: a launcher has ended, or cannot go on, or the store has ended too often.
+        StoppedError: the run is stopped while they are told of another store.
     """
+    stores = 0
     while True:
         ended = [worker for worker in job.workers if worker.process.exit]
         if failed := [worker for worker in ended if worker.process.exit and worker.process.exit.code]:
@@ -141,6 +145,14 @@ def _oversee(
         if given_up := [w for w in job.workers if w.index in told and told[w.index].state == LauncherState.FAILED]:
             leave()
             raise _gave_up(given_up[0], told[given_up[0].index].error)
+        # Whoever is through needs none, and would begin anew where he is told to meet.
+        through = ended or any(report.state == LauncherState.DONE for report in reports)
+        if job.store is not None and job.store.exit and not through:
+            stores += 1
+            if stores == STORES:
+                raise LocalError(f"the store has ended {STORES} times; its output says why")
+            job.start_store()
+            job.meet(stopped=lambda: bool(interrupts.come))
         job.let_start(reports)
         time.sleep(POLL)
 
