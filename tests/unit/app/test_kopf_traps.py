@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import kopf
+import pytest
 from fake_apiserver import pods_are_there, put_job
 from operator_process import OperatorProcess, until
 
@@ -153,3 +154,15 @@ def test_the_command_line_needs_no_cluster_to_say_what_is_wrong(tmp_path: Path):
     assert done.returncode == 1
     assert "no such file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_job_is_copied_for_differences_that_no_handler_asks_for():
+    class Uncopied(dict):
+        def __deepcopy__(self, memo):
+            raise AssertionError("it is copied")
+
+    body = kopf.Body({"metadata": {}, "spec": Uncopied(), "status": Uncopied()})
+    storages = [kopf.AnnotationsDiffBaseStorage(), kopf_watch.settings().persistence.diffbase_storage]
+    with pytest.raises(AssertionError, match="it is copied"):
+        storages[0].build(body=body)
+    assert storages[1].build(body=body) == {}

@@ -123,6 +123,14 @@ def test_the_clock_runs_from_the_silence_of_a_member_that_others_go_on_without(
     assert (made.status.interruption.cause, made.status.interruption.at) == (Cause.POD_FAILED, NOW - 12)
 
 
+def test_a_member_that_is_silent_with_its_node_is_no_failed_pod() -> None:
+    job = _waits((2, 2, 1), (0, 1), {0, 1, 2}).node("node-b", ready=False, not_ready_since=NOW - 12)
+    made = plan(job.view())
+    assert (made.status.members, made.status.restarts.by_cause) == ((0, 2), {})
+    assert made.status.interruption is not None
+    assert (made.status.interruption.cause, made.status.interruption.node) == (Cause.NODE_LOST, "node-b")
+
+
 def test_a_job_trains_on_beside_one_whose_pods_never_come() -> None:
     policy = {"backoff": {"initial": "2s", "max": "60s"}, "maxRestarts": 0}
     world = World(a_spec(failurePolicy=policy, workers={"replicas": 4, "minReplicas": 2}), steps=10**6)

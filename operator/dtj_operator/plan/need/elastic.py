@@ -10,6 +10,7 @@ from dtj_api.scalars import Timestamp
 from dtj_api.status import SaveRequest
 from dtj_api.wire import Save
 from dtj_operator.observe.ends import cause_of_leaving
+from dtj_operator.observe.node_loss import Finding
 from dtj_operator.observe.worker import State
 from dtj_operator.plan.actions import SendSave
 from dtj_operator.plan.count.interruption import interrupt
@@ -114,7 +115,9 @@ def _note_leaving(draft: Draft, target: tuple[int, ...]) -> None:
         if pod.deletion_at is not None:
             interrupt(draft, cause_of_leaving(pod), draft.now, pod.node)
         elif row.state is State.UP:
-            interrupt(draft, Cause.POD_FAILED, draft.now if row.since is None else row.since, pod.node)
+            here = draft.seen.node_of(pod).finding is Finding.HERE
+            cause = Cause.POD_FAILED if here else Cause.NODE_LOST
+            interrupt(draft, cause, draft.now if row.since is None else row.since, pod.node)
 
 
 def _all_there(draft: Draft, members: tuple[int, ...]) -> bool:
